@@ -1,0 +1,22 @@
+"""Snapshots, asked for in the words of the domain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from django.db.models import QuerySet
+
+if TYPE_CHECKING:
+    pass
+
+
+class SnapshotQuerySet(QuerySet["Snapshot"]):
+    """Nothing here locks."""
+
+    def of_workspace(self, wsid: str) -> Self:
+        """Those of one workspace."""
+        return self.filter(workspace_id=wsid)
+
+    def kept(self) -> Self:
+        """Not dropped, nor about to be: no drop of it was begun."""
+        return self.filter(deleted_at__isnull=True)

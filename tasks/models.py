@@ -1,0 +1,232 @@
+"""The queue and the audit trail (SPEC §5). PostgreSQL holds every rule that must never be broken."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import pgtrigger
+from django.db import connection, models
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.fields.json import KeyTextTransform
+
+from tasks import bells
+from tasks.querysets import TaskQuerySet
+from tasks.states import FINISHED, LIVE, TRANSITIONS, Status
+from wvs_project.db import ClockTimestamp, CompositeForeignKey, Nextval
+from wvs_project.ids import TASK_ID_PATTERN
+
+TASK_SEQUENCE = "task_seq"
+FENCE_SEQUENCE = "task_fence"
+_LIVE = Q(status__in=[status.value for status in LIVE])
+_FINISHED = Q(status__in=[status.value for status in FINISHED])
+
+
+class Op(models.TextChoices):
+    """What a task does."""
+
+    INIT_WORKSPACE = "init_workspace"
+    SNAPSHOT_CREATE = "snapshot_create"
+    SNAPSHOT_DROP = "snapshot_drop"
+    SET_CURRENT = "set_current"
+
+
+_NEEDS_LIVE_SNAPSHOT = Q(op=Op.SET_CURRENT.value) & _LIVE | Q(op=Op.SNAPSHOT_DROP.value, status=Status.PENDING.value)
+"""A drop is PENDING until its claim, which marks the snapshot in the same transaction."""
+
+
+class LostRace(Exception):
+    """Somebody else moved the task first; nothing was written."""
+
+
+class Task(models.Model):
+    """One accepted request to the executor. The table is the queue and the only retry queue (SPEC §6)."""
+
+    task_id = models.TextField(primary_key=True)
+    seq = models.BigIntegerField(unique=True, db_default=Nextval(TASK_SEQUENCE), editable=False)
+    workspace = models.ForeignKey(
+        "workspaces.Workspace", on_delete=models.PROTECT, db_column="wsid", db_index=False, related_name="tasks"
+    )
+    op = models.TextField(choices=Op.choices)
+    status = models.TextField(choices=Status.choices, default=Status.PENDING)
+    idempotency_key = models.TextField()
+    request_hash = models.TextField()
+    request_id = models.TextField()
+    traceparent = models.TextField(default="", blank=True)
+    actor = models.JSONField()
+    created_at = models.DateTimeField(db_default=ClockTimestamp())
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    attempt = models.IntegerField(default=0)
+    max_attempts = models.IntegerField(default=5)
+    fence = models.BigIntegerField(null=True)
+    outcome_unknown = models.BooleanField(default=False)
+    next_run_at = models.DateTimeField(db_default=ClockTimestamp())
+    timeout_seconds = models.IntegerField(default=300)
+    cancel_requested = models.BooleanField(default=False)
+    progress = models.JSONField(null=True)
+    params = models.JSONField(default=dict)
+    result = models.JSONField(null=True)
+    error = models.JSONField(null=True)
+
+    snapshot_id = models.GeneratedField(
+        expression=KeyTextTransform("snapshot_id", "params"), output_field=models.TextField(null=True), db_persist=True
+    )
+    is_live = models.GeneratedField(
+        # True or NULL, never false: a composite foreign key is checked only where no column is NULL.
+        expression=Case(When(_LIVE, then=Value(True))),
+        output_field=models.BooleanField(null=True),
+        db_persist=True,
+    )
+    ref_snapshot_id = models.GeneratedField(
+        expression=Case(When(_NEEDS_LIVE_SNAPSHOT, then=KeyTextTransform("snapshot_id", "params"))),
+        output_field=models.TextField(null=True),
+        db_persist=True,
+    )
+    ref_is_live = models.GeneratedField(
+        expression=Case(When(_NEEDS_LIVE_SNAPSHOT, then=Value(True))),
+        output_field=models.BooleanField(null=True),
+        db_persist=True,
+    )
+
+    objects: ClassVar[TaskQuerySet] = TaskQuerySet.as_manager()  # type: ignore[assignment]
+
+    workspace_id: str
+    is_due: bool
+    """Only on rows of `lock_head`: whether next_run_at has come."""
+    now: datetime
+    """Only on rows of `lock_head`: PostgreSQL's clock."""
+
+    class Meta:
+        db_table = "tasks"
+        constraints = [
+            models.CheckConstraint(name="tasks_id_pattern", condition=Q(task_id__regex=TASK_ID_PATTERN)),
+            models.CheckConstraint(name="tasks_op_known", condition=Q(op__in=Op.values)),
+            models.CheckConstraint(name="tasks_status_known", condition=Q(status__in=Status.values)),
+            models.CheckConstraint(
+                name="tasks_attempt_within_max", condition=Q(attempt__gte=0, attempt__lte=F("max_attempts"))
+            ),
+            models.CheckConstraint(name="tasks_timeout_positive", condition=Q(timeout_seconds__gt=0)),
+            models.CheckConstraint(
+                name="tasks_ended_iff_finished",
+                condition=(_FINISHED & Q(ended_at__isnull=False)) | (_LIVE & Q(ended_at__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="tasks_running_has_fence",
+                condition=~Q(status=Status.RUNNING.value) | Q(fence__isnull=False, started_at__isnull=False),
+            ),
+            models.CheckConstraint(name="tasks_unknown_only_while_live", condition=Q(outcome_unknown=False) | _LIVE),
+            models.CheckConstraint(
+                name="tasks_snapshot_op_names_one",
+                condition=Q(op=Op.INIT_WORKSPACE.value) | Q(params__has_key="snapshot_id"),
+            ),
+            models.UniqueConstraint(name="tasks_idempotency", fields=["workspace", "op", "idempotency_key"]),
+            models.UniqueConstraint(
+                name="tasks_one_running_per_workspace", fields=["workspace"], condition=Q(status=Status.RUNNING.value)
+            ),
+            models.UniqueConstraint(
+                name="tasks_one_live_drop_per_snapshot",
+                fields=["snapshot_id"],
+                condition=Q(op=Op.SNAPSHOT_DROP.value) & _LIVE,
+            ),
+            # P0-01, G6: while set_current is live, or a drop waits, its snapshot is of this workspace and not dropped.
+            CompositeForeignKey(
+                name="tasks_ref_snapshot_is_live",
+                columns=["wsid", "ref_snapshot_id", "ref_is_live"],
+                to_table="snapshots",
+                to_columns=["wsid", "snapshot_id", "is_live"],
+            ),
+            # G21: while a task is live, its workspace is not DISABLED.
+            CompositeForeignKey(
+                name="tasks_live_in_enabled_workspace",
+                columns=["wsid", "is_live"],
+                to_table="workspaces",
+                to_columns=["wsid", "is_enabled"],
+            ),
+        ]
+        indexes = [
+            # lock_head, the scheduler's heads, the blockers of disable.
+            models.Index(name="tasks_live_by_seq", fields=["workspace", "seq"], condition=_LIVE),
+            # Who refers to a snapshot: drop, is-it-in-use, the foreign key's own check.
+            models.Index(name="tasks_live_by_snapshot", fields=["snapshot_id"], condition=_LIVE),
+            models.Index(
+                name="tasks_ref_snapshot", fields=["ref_snapshot_id"], condition=Q(ref_snapshot_id__isnull=False)
+            ),
+            # The scheduler's rescue.
+            models.Index(name="tasks_running", fields=["started_at"], condition=Q(status=Status.RUNNING.value)),
+            # GET /v1/tasks, with and without wsid.
+            models.Index(name="tasks_by_workspace", fields=["workspace", "-created_at", "-task_id"]),
+            models.Index(name="tasks_by_created", fields=["-created_at", "-task_id"]),
+        ]
+        triggers = [
+            pgtrigger.FSM(
+                name="tasks_transitions",
+                field="status",
+                transitions=[(old.value, new.value) for old, new in TRANSITIONS],
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} {self.op} {self.status}"
+
+    @property
+    def state(self) -> Status:
+        """The status as its enumeration."""
+        return Status(self.status)
+
+    def move(self, to: Status, **fields: Any) -> None:
+        """The only writer of `status`: compare-and-set on the status and the fence this object was read with (G9).
+
+        `fields` are written with it. A move to a finished state stamps ended_at and rings for those who wait for it
+        when the transaction commits. Raises LostRace when the row is no longer as this object says; an edge that the
+        table does not have is refused by PostgreSQL.
+        """
+        if to.is_finished:
+            fields |= {"ended_at": ClockTimestamp(), "outcome_unknown": False}
+        moved = Task.objects.filter(pk=self.pk, status=self.status, fence=self.fence).update(status=to, **fields)
+        if not moved:
+            raise LostRace(f"{self.pk} is no longer {self.status} with fence {self.fence}")
+        self.status = to
+        for name, value in fields.items():
+            if not hasattr(value, "resolve_expression"):
+                setattr(self, name, value)
+        if to.is_finished:
+            bells.announce_finish(self.pk)
+
+    @staticmethod
+    def next_fence() -> int:
+        """A fencing token higher than every one before."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT nextval(%s)", [FENCE_SEQUENCE])
+            row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+class AuditEvent(models.Model):
+    """Who did what, when, and what it changed. Append-only."""
+
+    event_id = models.BigAutoField(primary_key=True)
+    ts = models.DateTimeField(db_default=ClockTimestamp())
+    wsid = models.TextField()
+    actor = models.JSONField()
+    action = models.TextField()
+    request_id = models.TextField(default="", blank=True)
+    task_id = models.TextField(null=True)
+    payload = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "audit"
+        indexes = [
+            # GET /v1/audit by workspace, by task, by action, and unfiltered.
+            models.Index(name="audit_by_workspace", fields=["wsid", "-ts", "-event_id"]),
+            models.Index(name="audit_by_task", fields=["task_id"]),
+            models.Index(name="audit_by_action", fields=["action", "-ts", "-event_id"]),
+            models.Index(name="audit_by_ts", fields=["-ts", "-event_id"]),
+        ]
+        triggers = [
+            pgtrigger.Protect(name="audit_append_only", operation=pgtrigger.Update | pgtrigger.Delete),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event_id} {self.action} {self.wsid}"

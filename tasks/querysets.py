@@ -1,0 +1,68 @@
+"""Tasks, asked for in the words of the domain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from django.db.models import Q, QuerySet
+
+from tasks.states import LIVE, Status
+from wvs_project.db import ClockTimestamp
+
+if TYPE_CHECKING:
+    from tasks.models import Task
+
+
+class TaskQuerySet(QuerySet["Task"]):
+    """Nothing here locks unless its name says so."""
+
+    def of_workspace(self, wsid: str) -> Self:
+        """Those of one workspace."""
+        return self.filter(workspace_id=wsid)
+
+    def live(self) -> Self:
+        """PENDING, RUNNING or FAILED."""
+        return self.filter(status__in=LIVE)
+
+    def running(self) -> Self:
+        """Claimed by some worker, alive or dead."""
+        return self.filter(status=Status.RUNNING)
+
+    def due(self) -> Self:
+        """Waiting, and its time has come by PostgreSQL's clock."""
+        return self.filter(status__in=(Status.PENDING, Status.FAILED), next_run_at__lte=ClockTimestamp())
+
+    def referring_to(self, snapshot_id: str) -> Self:
+        """Live tasks that need the snapshot or are about to delete it."""
+        return self.live().filter(snapshot_id=snapshot_id)
+
+    def needing(self, snapshot_id: str) -> Self:
+        """Live tasks that would break if the snapshot went."""
+        return self.referring_to(snapshot_id).filter(op="set_current")
+
+    def dropping(self, snapshot_id: str) -> Self:
+        """Live tasks that delete the snapshot."""
+        return self.referring_to(snapshot_id).filter(op="snapshot_drop")
+
+    def with_key(self, wsid: str, op: str, key: str) -> Self:
+        """The task that an idempotency key made, if any."""
+        return self.filter(workspace_id=wsid, op=op, idempotency_key=key)
+
+    def in_order(self) -> Self:
+        """First in, first out."""
+        return self.order_by("seq")
+
+    def lock_head(self, wsid: str) -> Task | None:
+        """The oldest live task of the workspace, its row locked FOR UPDATE; `is_due` says whether its time has come.
+
+        The caller holds STATE(wsid), so nothing can become the head meanwhile. Find first, then lock: skipping locked
+        rows here would overtake.
+        """
+        return (
+            self.of_workspace(wsid)
+            .live()
+            .in_order()
+            .annotate(is_due=Q(next_run_at__lte=ClockTimestamp()), now=ClockTimestamp())
+            .select_for_update(of=("self",))
+            .first()
+        )

@@ -1,0 +1,147 @@
+"""What callers can do with tasks: submit, cancel (SPEC §6). Keyword-only, typed, atomic.
+
+`submit_task` is called by the services of the apps above, which hold STATE(wsid) and have checked their own rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from django.db import transaction
+
+from tasks import bells, doorbell
+from tasks.audit import Actor, record
+from tasks.idempotency import IdempotencyToken
+from tasks.locks import hold_state
+from tasks.models import Task
+from tasks.registry import operation_for
+from tasks.states import Status
+from wvs_project.db import ClockTimestamp
+from wvs_project.errors import Blocker, ErrorCode, WvsError
+from wvs_project.ids import new_task_id
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An accepted asynchronous write: its task, and whether it was accepted by an earlier request with the same key."""
+
+    task: Task
+    replayed: bool = False
+
+
+def blocker(task: Task) -> Blocker:
+    """How a task that stands in the way is named in an error's details."""
+    return {"task_id": task.task_id, "op": task.op, "status": task.status}
+
+
+def find_replay(*, wsid: str, op: str, token: IdempotencyToken) -> Task | None:
+    """The task that this key made before, as it is now.
+
+    Raises CONFLICT_IDEMPOTENT_MISMATCH when the key came with another request. The caller holds STATE(wsid).
+    """
+    task = Task.objects.with_key(wsid, op, token.key).first()
+    if task is not None and task.request_hash != token.request_hash:
+        raise WvsError(
+            ErrorCode.CONFLICT_IDEMPOTENT_MISMATCH,
+            f"the Idempotency-Key {token.key!r} was used for another request; use a fresh key for a new request",
+            blockers=[blocker(task)],
+        )
+    return task
+
+
+def submit_task(
+    *,
+    wsid: str,
+    op: str,
+    params: Mapping[str, object],
+    token: IdempotencyToken,
+    actor: Actor,
+    audit_action: str | None = None,
+) -> Task:
+    """Insert a task and its audit row, and ring on commit. The caller holds STATE(wsid) in its transaction.
+
+    `audit_action` is given where the accepting action has another name than the operation.
+    """
+    task = Task.objects.create(
+        task_id=new_task_id(),
+        workspace_id=wsid,
+        op=op,
+        params=dict(params),
+        idempotency_key=token.key,
+        request_hash=token.request_hash,
+        request_id=token.request_id,
+        traceparent=token.traceparent,
+        actor=actor.as_json(),
+    )
+    record(
+        action=audit_action or operation_for(op).audit_action,
+        wsid=wsid,
+        actor=actor,
+        request_id=token.request_id,
+        task_id=task.task_id,
+        after={"status": task.status, **params},
+    )
+    ring_on_commit(wsid)
+    return task
+
+
+def ring_on_commit(wsid: str) -> None:
+    """Both bells: NOTIFY with the transaction, the Dramatiq message after it. A broker that is down harms nobody."""
+    bells.announce_work(wsid)
+    transaction.on_commit(partial(doorbell.ring, wsid), robust=True)
+
+
+@transaction.atomic
+def cancel_task(*, task_id: str, actor: Actor, request_id: str) -> Task:
+    """Cancel what has not begun; ask what runs, or may have happened unnoticed, to stop (SPEC §4, §6).
+
+    PENDING, or FAILED with a known outcome → CANCELED at once. RUNNING, or FAILED with an unknown one →
+    cancel_requested, decided by a worker. Raises NOT_FOUND, or CONFLICT_LOCKED for a finished task.
+    Locks: STATE, then the task row.
+    """
+    found = Task.objects.filter(pk=task_id).only("workspace_id").first()
+    if found is None:
+        raise WvsError(ErrorCode.NOT_FOUND, f"no task {task_id}")
+    hold_state(found.workspace_id)
+    task = Task.objects.select_for_update().get(pk=task_id)
+    before = {"status": task.status, "cancel_requested": task.cancel_requested}
+    if task.state.is_finished:
+        raise WvsError(
+            ErrorCode.CONFLICT_LOCKED, f"task {task_id} is finished: {task.status}", blockers=[blocker(task)]
+        )
+    if task.state is Status.PENDING or (task.state is Status.FAILED and not task.outcome_unknown):
+        _cancel_now(task)
+    elif not task.cancel_requested:
+        _request_cancel(task)
+    record(
+        action="task.cancel",
+        wsid=task.workspace_id,
+        actor=actor,
+        request_id=request_id,
+        task_id=task_id,
+        before=before,
+        after={"status": task.status, "cancel_requested": task.cancel_requested},
+    )
+    return task
+
+
+def _cancel_now(task: Task) -> None:
+    operation = operation_for(task.op)
+    if task.state is Status.FAILED and operation.irrevocable:
+        _request_cancel(task)
+        return
+    task.move(Status.CANCELED, cancel_requested=True)
+    operation.give_up(task)
+    # What waited behind it is the head now.
+    ring_on_commit(task.workspace_id)
+
+
+def _request_cancel(task: Task) -> None:
+    """A FAILED row becomes due, so that a worker probes and decides it; a RUNNING one is told."""
+    Task.objects.filter(pk=task.pk).update(cancel_requested=True, next_run_at=ClockTimestamp())
+    task.cancel_requested = True
+    bells.announce_cancel(task.task_id)
+    if task.state is Status.FAILED:
+        ring_on_commit(task.workspace_id)

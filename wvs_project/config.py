@@ -1,0 +1,155 @@
+"""The control plane's one reader of the environment (SPEC §11): typed, validated, frozen.
+
+A bad value stops the start with the variable's name and the reason. `X_FILE` reads X from a file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+from urllib.parse import urlsplit
+
+from environs import EnvError, FileAwareEnv
+from marshmallow.validate import OneOf
+
+from executor.durations import parse_duration
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+class ConfigError(Exception):
+    """A setting is missing or unusable; the message names it and says what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP listen address."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> Address:
+        """`host:port`, with an IPv6 host in brackets. Raises ConfigError naming the variable."""
+        parts = urlsplit(f"//{text}")
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError(f"{name}={text!r}: {error}") from None
+        if not parts.hostname or port is None or parts.path:
+            raise ConfigError(f"{name}={text!r}: expected host:port, for example 127.0.0.1:8080")
+        return cls(parts.hostname, port)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody off this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What every control plane process reads. Durations are seconds."""
+
+    db_dsn: str
+    redis_url: str
+    secret_key: str
+    allowed_hosts: tuple[str, ...]
+    debug: bool
+    auth: str
+    insecure_allow_remote: bool
+    listen_addr: Address
+    metrics_addr: Address
+    log_level: str
+    log_format: str
+    shutdown_timeout: float
+    executor_addrs: tuple[str, ...]
+    worker_threads: int
+    worker_poll_interval: float
+    worker_idle_backoff: float
+    worker_backoff_base: float
+    worker_shutdown_timeout: float
+    api_threads: int
+    failpoints: str
+
+    def exposed_listeners(self) -> list[str]:
+        """The listeners that somebody off this machine can reach though authentication is off (RK-05)."""
+        if self.auth != "none" or self.insecure_allow_remote:
+            return []
+        listeners = {"WVS_LISTEN_ADDR": self.listen_addr, "WVS_METRICS_ADDR": self.metrics_addr}
+        return [f"{name}={address}" for name, address in listeners.items() if not address.is_loopback]
+
+    def refuse_exposure(self) -> None:
+        """Raise ConfigError if an unauthenticated listener is not on loopback (SPEC §10, RK-05)."""
+        exposed = self.exposed_listeners()
+        if exposed:
+            raise ConfigError(
+                f"{', '.join(exposed)}: WVS_AUTH=none may listen on loopback only. Bind to 127.0.0.1, "
+                "or set WVS_INSECURE_ALLOW_REMOTE=1 if something else protects it."
+            )
+
+
+_SETTABLE_OFF: Final = "none"
+
+
+def read_config(env: FileAwareEnv | None = None) -> Config:
+    """Read and check the environment. Raises ConfigError."""
+    env = env or FileAwareEnv(strip_whitespace=True)
+    try:
+        config = _read(env)
+    except (EnvError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+    if config.worker_threads < 1:
+        raise ConfigError("WORKER_THREADS must be at least 1")
+    if config.api_threads < 2:
+        raise ConfigError("WVS_API_THREADS must be at least 2")
+    return config
+
+
+def _seconds(env: FileAwareEnv, name: str, default: str) -> float:
+    try:
+        return parse_duration(env.str(name, default))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def _read(env: FileAwareEnv) -> Config:
+    debug = env.bool("WVS_DEBUG", False)
+    return Config(
+        db_dsn=env.str("WVS_DB_DSN"),
+        redis_url=env.str("WVS_REDIS_URL"),
+        secret_key=env.str("WVS_SECRET_KEY"),
+        allowed_hosts=tuple(env.list("WVS_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])),
+        debug=debug,
+        auth=env.str("WVS_AUTH", _SETTABLE_OFF, validate=OneOf([_SETTABLE_OFF])),
+        insecure_allow_remote=env.bool("WVS_INSECURE_ALLOW_REMOTE", False),
+        listen_addr=Address.parse("WVS_LISTEN_ADDR", env.str("WVS_LISTEN_ADDR", "127.0.0.1:8080")),
+        metrics_addr=Address.parse("WVS_METRICS_ADDR", env.str("WVS_METRICS_ADDR", "127.0.0.1:9090")),
+        log_level=env.str("WVS_LOG_LEVEL", "info", validate=OneOf(LOG_LEVELS)),
+        log_format=env.str("WVS_LOG_FORMAT", "auto", validate=OneOf(("auto", "json", "console"))),
+        shutdown_timeout=_seconds(env, "WVS_SHUTDOWN_TIMEOUT", "30s"),
+        executor_addrs=tuple(env.list("EXECUTOR_ADDRS", [])),
+        worker_threads=env.int("WORKER_THREADS", 8),
+        worker_poll_interval=_seconds(env, "WORKER_POLL_INTERVAL", "1s"),
+        worker_idle_backoff=_seconds(env, "WORKER_IDLE_BACKOFF", "5s"),
+        worker_backoff_base=_seconds(env, "WORKER_BACKOFF_BASE", "5s"),
+        worker_shutdown_timeout=_seconds(env, "WORKER_SHUTDOWN_TIMEOUT", "120s"),
+        api_threads=env.int("WVS_API_THREADS", 32),
+        failpoints=env.str("WVS_FAILPOINTS", ""),
+    )
+
+
+@cache
+def get_config() -> Config:
+    """The configuration of this process, read once."""
+    return read_config()

@@ -1,0 +1,110 @@
+"""Django's settings, from `config` (SPEC §11). With urls and wsgi the only file that knows every app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+from wvs_project.config import get_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+CONFIG = get_config()
+
+SECRET_KEY = CONFIG.secret_key
+DEBUG = CONFIG.debug
+ALLOWED_HOSTS = list(CONFIG.allowed_hosts)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "pgtrigger",
+    "django_dramatiq",
+    "tasks.apps.TasksConfig",
+    "workspaces.apps.WorkspacesConfig",
+    "snapshots.apps.SnapshotsConfig",
+]
+# The app configures the broker; its table of messages is not used, so it is not made.
+MIGRATION_MODULES = {"django_dramatiq": None}
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+APPEND_SLASH = False
+ROOT_URLCONF = "wvs_project.urls"
+WSGI_APPLICATION = "wvs_project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+_DSN = conninfo_to_dict(CONFIG.db_dsn)
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": _DSN.pop("host", ""),
+        "PORT": _DSN.pop("port", ""),
+        "NAME": _DSN.pop("dbname", "wvs"),
+        "USER": _DSN.pop("user", ""),
+        "PASSWORD": _DSN.pop("password", ""),
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,  # of pooled connections, when they are taken
+        "OPTIONS": {
+            **_DSN,
+            "application_name": "wvs",
+            # Nobody waits for a workspace row, or holds it in a forgotten transaction, for longer than this.
+            "options": "-c search_path=wvs -c lock_timeout=2s -c idle_in_transaction_session_timeout=60s",
+            "pool": {
+                "min_size": 1,
+                "max_size": max(CONFIG.api_threads, CONFIG.worker_threads) + 4,
+                "timeout": 5,
+                "max_idle": 60,
+            },
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+DRAMATIQ_BROKER = {
+    "BROKER": "tasks.doorbell.DoorbellBroker",
+    "OPTIONS": {"url": CONFIG.redis_url, "namespace": "wvs"},
+    # No retries, results, time limits or records of messages: the tasks table is all of that (SPEC §6).
+    "MIDDLEWARE": ["dramatiq.middleware.AgeLimit", "django_dramatiq.middleware.DbConnectionsMiddleware"],
+}
+DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+STATIC_URL = "static/"
+
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {"TITLE": "WVS", "VERSION": "1", "OAS_VERSION": "3.1.1"}
