@@ -42,6 +42,9 @@ class CreateSnapshot:
     def apply(self, task: Task, outcome: Outcome) -> Json:
         """The snapshot row. The pointer stays: to be current is decided by set_current alone."""
         snapshot_id = _snapshot_id(task)
+        assert outcome.entries is not None
+        assert outcome.bytes is not None
+        assert outcome.manifest_digest is not None
         Snapshot.objects.create(
             snapshot_id=snapshot_id,
             workspace_id=task.workspace_id,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from django.db.models import QuerySet
 
 if TYPE_CHECKING:
-    pass
+    from snapshots.models import Snapshot
 
 
 class SnapshotQuerySet(QuerySet["Snapshot"]):

@@ -45,11 +45,11 @@ class BlockingConsumer(Consumer):
             return None
         message = None
         try:
-            popped = self._client.blpop([self._key], timeout=self._seconds)
+            popped: Any = self._client.blpop([self._key], timeout=self._seconds)
             if popped is not None:
                 message = MessageProxy(Message.decode(popped[1]))
         except redis.RedisError as error:
-            raise ConnectionClosed(error) from None
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
         finally:
             if message is None:
                 self._room.release()
@@ -86,7 +86,7 @@ class DoorbellBroker(RedisBroker):
             socket_timeout=_SEND_TIMEOUT,
             socket_connect_timeout=_SEND_TIMEOUT,
         )
-        super().__init__(client=client, middleware=middleware, **options)
+        super().__init__(client=client, middleware=middleware, **options)  # type: ignore[no-untyped-call]
 
     @property
     def consumer_class(self) -> type[Consumer]:

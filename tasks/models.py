@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
 
 import pgtrigger
@@ -93,9 +92,7 @@ class Task(models.Model):
 
     workspace_id: str
     is_due: bool
-    """Only on rows of `lock_head`: whether next_run_at has come."""
-    now: datetime
-    """Only on rows of `lock_head`: PostgreSQL's clock."""
+    """Only on rows of `head` and `lock_head`: whether next_run_at has come."""
 
     class Meta:
         db_table = "tasks"

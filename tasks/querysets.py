@@ -52,17 +52,17 @@ class TaskQuerySet(QuerySet["Task"]):
         """First in, first out."""
         return self.order_by("seq")
 
-    def lock_head(self, wsid: str) -> Task | None:
-        """The oldest live task of the workspace, its row locked FOR UPDATE; `is_due` says whether its time has come.
+    def head(self, wsid: str) -> Task | None:
+        """The oldest live task of the workspace; `is_due` says whether its time has come by PostgreSQL's clock."""
+        return self._heads_of(wsid).first()
 
-        The caller holds STATE(wsid), so nothing can become the head meanwhile. Find first, then lock: skipping locked
-        rows here would overtake.
+    def lock_head(self, wsid: str) -> Task | None:
+        """The head, its row locked FOR UPDATE. The caller holds STATE(wsid), so it stays the head meanwhile.
+
+        Find first, then lock: skipping locked rows here would overtake.
         """
-        return (
-            self.of_workspace(wsid)
-            .live()
-            .in_order()
-            .annotate(is_due=Q(next_run_at__lte=ClockTimestamp()), now=ClockTimestamp())
-            .select_for_update(of=("self",))
-            .first()
-        )
+        return self._heads_of(wsid).select_for_update(of=("self",)).first()
+
+    def _heads_of(self, wsid: str) -> Self:
+        due = Q(next_run_at__lte=ClockTimestamp())
+        return self.of_workspace(wsid).live().in_order().annotate(is_due=due)

@@ -74,7 +74,7 @@ class Nextval(Func):
     """The next value of a sequence."""
 
     function = "nextval"
-    output_field = BigIntegerField()  # type: ignore[assignment]
+    output_field = BigIntegerField()
 
     def __init__(self, sequence: str) -> None:
         super().__init__(Value(sequence))
@@ -84,7 +84,7 @@ class ClockTimestamp(Func):
     """The time now on PostgreSQL's clock, not the time the transaction began."""
 
     template = "clock_timestamp()"
-    output_field = DateTimeField()  # type: ignore[assignment]
+    output_field = DateTimeField()
 
 
 def direct_conninfo(*, application_name: str) -> str:

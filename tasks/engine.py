@@ -1,0 +1,277 @@
+"""The task engine (SPEC §6): claim → execute → apply, one task at a time per workspace.
+
+The only caller of the executor.
+RUN(wsid) is held from before the claim until after apply; STATE and row locks only in the short transactions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import psycopg
+import structlog
+from django.db import DatabaseError, InterfaceError, connection, transaction
+
+from executor import failpoints
+from executor.contract import (
+    ExecuteTask,
+    Executor,
+    ExecutorFault,
+    FaultReason,
+    Outcome,
+    Progress,
+    Stopped,
+    StopReason,
+    StopSignal,
+)
+from tasks import doorbell, settlement
+from tasks.locks import Guard, GuardPool, hold_state
+from tasks.models import Task
+from tasks.operations import NoOp, Operation, Refused
+from tasks.registry import operation_for
+from tasks.settlement import settle
+from tasks.states import Status
+from tasks.supervisor import Supervisor, Watched
+from wvs_project.db import ClockTimestamp
+from wvs_project.errors import WvsError
+
+TASKS_PER_BELL: Final = 8
+SECONDS_PER_BELL: Final = 60.0
+"""Fairness: then the bell is rung again and other workspaces get their turn."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A claimed task: RUNNING with our fence, committed."""
+
+    task: Task
+    operation: Operation
+    request: ExecuteTask
+    probe_first: bool
+
+
+class GuardLost(Exception):
+    """RUN may be somebody else's by now: the row is theirs to rescue, and nothing is written."""
+
+
+class Engine:
+    """One per worker process, shared by its threads."""
+
+    def __init__(self, *, executor: Executor, guards: GuardPool, supervisor: Supervisor, backoff_base: float) -> None:
+        self._executor = executor
+        self._guards = guards
+        self._supervisor = supervisor
+        self._backoff_base = backoff_base
+        self._stopping = False
+
+    def stop_taking(self) -> None:
+        """Shutdown, first step: take no new task; what runs goes on (G12)."""
+        self._stopping = True
+
+    def hand_back_all(self) -> None:
+        """Shutdown, second step: the grace time is over, running tasks are handed back."""
+        self._supervisor.stop_all(StopReason.SHUTDOWN)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._supervisor.close()
+        self._guards.close()
+        self._executor.close()
+
+    def serve(self, wsid: str) -> None:
+        """Answer a bell. Never raises: whatever goes wrong, the table says what is to be done next."""
+        try:
+            self._serve(wsid)
+        except (DatabaseError, InterfaceError, psycopg.Error, WvsError, GuardLost) as error:
+            log.warning("serve.interrupted", wsid=wsid, error=str(error))
+            connection.close()
+        except Exception:
+            log.exception("serve.failed", wsid=wsid)
+            connection.close()
+
+    def _serve(self, wsid: str) -> None:
+        until = time.monotonic() + SECONDS_PER_BELL
+        for _ in range(TASKS_PER_BELL):
+            if self._stopping or time.monotonic() > until:
+                break
+            guard = self._guards.acquire(wsid)
+            if guard is None:
+                # Whoever holds it looks again after letting go.
+                return
+            try:
+                self._run_head(wsid, guard)
+            finally:
+                self._guards.release(guard)
+            # Released first, then looked: a task inserted meanwhile found the lock taken and its bell was for nothing.
+            if not _has_due_head(wsid):
+                return
+        doorbell.ring(wsid)
+
+    def _run_head(self, wsid: str, guard: Guard) -> None:
+        failpoints.hit("engine.guard.taken")
+        run = self._claim(wsid)
+        if run is not None:
+            failpoints.hit("engine.claim.committed")
+            self._execute(run, guard)
+
+    # — claim —
+
+    @transaction.atomic
+    def _claim(self, wsid: str) -> Run | None:
+        """The head of the workspace's live tasks, if it is due, as RUNNING. None: nothing to execute now.
+
+        Locks: RUN is held; STATE, then the task row.
+        """
+        if not hold_state(wsid):
+            return None
+        task = Task.objects.lock_head(wsid)
+        if task is None:
+            return None
+        if task.state is Status.RUNNING:
+            # We hold RUN, so whoever claimed it is dead.
+            settlement.rescue(task, backoff_base=self._backoff_base, actor=settlement.this_worker())
+            return None
+        if not task.is_due:
+            return None
+        operation = operation_for(task.op)
+        fence = Task.next_fence()
+        if task.outcome_unknown:
+            task.move(Status.RUNNING, fence=fence, started_at=ClockTimestamp())
+            return Run(task, operation, operation.request(task), probe_first=True)
+        task.move(Status.RUNNING, fence=fence, started_at=ClockTimestamp(), attempt=task.attempt + 1)
+        failpoints.hit("engine.claim.running")
+        return _prepare(task, operation)
+
+    # — execute —
+
+    def _execute(self, run: Run, guard: Guard) -> None:
+        """Probe if need be, execute, settle. No row lock is held while the executor works."""
+        if run.probe_first:
+            found = self._supervised(run, guard, partial(self._executor.probe, run.request), cancelable=False)
+            if found is not _NOTHING_PUBLISHED:
+                settle(run.task, found)
+                return
+            again = self._begin_after_probe(run)
+            if again is None:
+                return
+            run = again
+        execute = partial(self._executor.execute, run.request, progress=_log_progress)
+        decide = self._supervised(run, guard, execute, cancelable=not run.operation.irrevocable)
+        failpoints.hit("engine.executed")
+        settle(run.task, decide)
+        failpoints.hit("engine.apply.committed")
+
+    def _supervised(
+        self, run: Run, guard: Guard, call: Callable[..., Outcome | None], *, cancelable: bool
+    ) -> Callable[[Task], None]:
+        """Call the executor under supervision; what to write about it. Raises GuardLost."""
+        stop = StopSignal()
+        deadline = time.monotonic() + run.task.timeout_seconds
+        watched = Watched(run.task.task_id, guard, stop, deadline, cancelable)
+        self._supervisor.watch(watched)
+        try:
+            with _logging_as(run.task):
+                return self._ask(run, partial(call, stop=stop))
+        finally:
+            self._supervisor.unwatch(watched)
+            lost = stop.reason is StopReason.GUARD_LOST
+            stop.close()
+            if lost:
+                raise GuardLost(run.task.task_id)
+
+    def _ask(self, run: Run, call: Callable[[], Outcome | None]) -> Callable[[Task], None]:
+        try:
+            outcome = call()
+        except Stopped as stopped:
+            return self._after_stop(run, stopped.reason)
+        except ExecutorFault as fault:
+            log.warning("execute.failed", reason=fault.reason, error=fault.message, unknown=fault.outcome_unknown)
+            return self._after_fault(fault)
+        except Exception as error:
+            log.exception("execute.crashed")
+            message = f"{type(error).__name__}: {error}"
+            return self._after_fault(ExecutorFault(FaultReason.INTERNAL, message, outcome_unknown=True))
+        if outcome is None:
+            return _NOTHING_PUBLISHED
+        return partial(settlement.apply, outcome=outcome)
+
+    def _after_fault(self, fault: ExecutorFault) -> Callable[[Task], None]:
+        return partial(settlement.fail, fault=fault, backoff_base=self._backoff_base)
+
+    def _after_stop(self, run: Run, reason: StopReason) -> Callable[[Task], None]:
+        if reason is StopReason.SHUTDOWN:
+            return settlement.hand_back
+        if reason is StopReason.TIMED_OUT:
+            message = f"not done within {run.task.timeout_seconds} s"
+            return self._after_fault(ExecutorFault(FaultReason.TIMED_OUT, message))
+        return settlement.cancel
+
+    def _begin_after_probe(self, run: Run) -> Run | None:
+        """Nothing was published by an earlier attempt, and none can be any more: what now?
+
+        Canceled, dead, or on to the next attempt, which is counted only here.
+        """
+        begun: list[Run | None] = []
+
+        def decide(row: Task) -> None:
+            begun.clear()
+            if row.cancel_requested and not run.operation.irrevocable:
+                settlement.cancel(row)
+            elif row.attempt >= row.max_attempts:
+                settlement.exhausted(row)
+            else:
+                begun.append(_next_attempt(row, run.operation))
+
+        settle(run.task, decide)
+        return begun[0] if begun else None
+
+
+def _NOTHING_PUBLISHED(row: Task) -> None:  # noqa: N802 — a constant that has the shape of a decision
+    raise AssertionError("a probe's empty answer is no decision")
+
+
+@contextmanager
+def _logging_as(task: Task) -> Iterator[None]:
+    """Every line that is logged meanwhile says which task it serves."""
+    with structlog.contextvars.bound_contextvars(
+        request_id=task.request_id, task_id=task.task_id, wsid=task.workspace_id, op=task.op, attempt=task.attempt
+    ):
+        yield
+
+
+def _next_attempt(task: Task, operation: Operation) -> Run | None:
+    Task.objects.filter(pk=task.pk).update(attempt=task.attempt + 1, outcome_unknown=False)
+    task.attempt += 1
+    task.outcome_unknown = False
+    return _prepare(task, operation)
+
+
+def _prepare(task: Task, operation: Operation) -> Run | None:
+    """The operation's own say, in the transaction of the claim; None if that ended the task."""
+    try:
+        with transaction.atomic():
+            answer = operation.prepare(task)
+    except Refused as refused:
+        settlement.die(task, settlement.error_json(refused.reason, refused.message, attempt=task.attempt))
+        return None
+    failpoints.hit("engine.claim.prepared")
+    if isinstance(answer, NoOp):
+        settlement.succeed(task, answer.result)
+        return None
+    return Run(task, operation, operation.request(task), probe_first=False)
+
+
+def _has_due_head(wsid: str) -> bool:
+    head = Task.objects.head(wsid)
+    return head is not None and head.is_due and head.state is not Status.RUNNING
+
+
+def _log_progress(progress: Progress) -> None:
+    log.debug("progress", phase=progress.phase, done=progress.entries_done, total=progress.entries_total)

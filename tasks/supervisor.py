@@ -1,0 +1,173 @@
+"""Watches the runs of one process while they execute (SPEC §6; ENGINE "Cancel, time-out, child processes").
+
+One thread, asleep while nothing runs. It stops a run when its guard is lost, its time is up, its cancel was requested
+or the process has to go; the first reason stands. What happens then is the run's own business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+import structlog
+
+from executor.contract import StopReason, StopSignal
+from tasks.bells import CANCEL_CHANNEL
+from tasks.locks import Guard
+
+TICK_SECONDS: Final = 1.0
+"""How often cancels are looked for in the table, in case their NOTIFY was not heard."""
+_CANCELED: Final = "SELECT task_id FROM tasks WHERE task_id = ANY(%s) AND cancel_requested AND status = 'RUNNING'"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One run: its task, the guard that holds RUN for it, how to stop it, when its time is up (monotonic seconds).
+
+    `cancelable` is false where a cancel has no effect any more.
+    """
+
+    task_id: str
+    guard: Guard
+    stop: StopSignal
+    deadline: float
+    cancelable: bool
+
+
+class Supervisor:
+    """Use as: watch(run) … unwatch(run). Between them nobody else may touch the run's guard."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._runs: dict[str, Watched] = {}
+        self._lock = threading.Lock()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._listener: psycopg.Connection | None = None
+
+    def watch(self, run: Watched) -> None:
+        """Begin to watch."""
+        with self._lock:
+            self._runs[run.task_id] = run
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
+                self._thread.start()
+        os.eventfd_write(self._wake, 1)
+
+    def unwatch(self, run: Watched) -> None:
+        """When this returns the guard is the caller's again."""
+        with self._lock:
+            self._runs.pop(run.task_id, None)
+
+    def stop_all(self, reason: StopReason) -> None:
+        """Stop whatever runs."""
+        with self._lock:
+            for run in self._runs.values():
+                run.stop.stop(reason)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing = True
+        os.eventfd_write(self._wake, 1)
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout=5)
+        self._drop_listener()
+
+    def _loop(self) -> None:
+        while not self._closing:
+            try:
+                self._wait_and_check()
+            except Exception:
+                log.exception("supervisor.failed")
+                self._drop_listener()
+                time.sleep(TICK_SECONDS)
+
+    def _wait_and_check(self) -> None:
+        with self._lock:
+            runs = list(self._runs.values())
+        self._listen(bool(runs))
+        sockets: dict[int, Watched | None] = {run.guard.fileno(): run for run in runs}
+        if self._listener is not None:
+            sockets[self._listener.fileno()] = None
+        # poll, not select: a worker may hold more than 1024 descriptors.
+        poller = select.poll()
+        for fd in (*sockets, self._wake):
+            poller.register(fd, select.POLLIN)
+        ready = {fd for fd, _ in poller.poll(self._timeout(runs))}
+        if self._wake in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+        for fd in ready:
+            run = sockets.get(fd)
+            if run is not None:
+                self._check_guard(run)
+        self._check_deadlines()
+        self._check_cancels()
+
+    @staticmethod
+    def _timeout(runs: list[Watched]) -> float | None:
+        """Milliseconds until something must be looked at; None while nothing runs."""
+        if not runs:
+            return None
+        now = time.monotonic()
+        return 1000 * max(0.0, min(TICK_SECONDS, *(run.deadline - now for run in runs)))
+
+    def _check_guard(self, run: Watched) -> None:
+        with self._lock:
+            if self._runs.get(run.task_id) is run and run.guard.is_lost():
+                log.error("guard.lost", task_id=run.task_id)
+                run.stop.stop(StopReason.GUARD_LOST)
+                # Its socket stays readable for ever: nothing more to hear from it.
+                self._runs.pop(run.task_id)
+
+    def _check_deadlines(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            for run in self._runs.values():
+                if now >= run.deadline:
+                    run.stop.stop(StopReason.TIMED_OUT)
+
+    def _check_cancels(self) -> None:
+        with self._lock:
+            wanted = [run.task_id for run in self._runs.values() if run.cancelable and run.stop.reason is None]
+        if not wanted or self._listener is None:
+            return
+        try:
+            for _ in self._listener.notifies(timeout=0):
+                pass
+            canceled = [row[0] for row in self._listener.execute(_CANCELED, [wanted]).fetchall()]
+        except psycopg.Error as error:
+            log.warning("supervisor.disconnected", error=str(error))
+            self._drop_listener()
+            return
+        with self._lock:
+            for task_id in canceled:
+                if task_id in self._runs:
+                    self._runs[task_id].stop.stop(StopReason.CANCELED)
+
+    def _listen(self, busy: bool) -> None:
+        """Keep a connection that hears cancels while something runs."""
+        if not busy or self._listener is not None:
+            return
+        try:
+            self._listener = psycopg.connect(self._conninfo, autocommit=True)
+            self._listener.execute(f"LISTEN {CANCEL_CHANNEL}")
+        except psycopg.Error as error:
+            # The guards of these runs will be found lost as well; until then try again each tick.
+            log.warning("supervisor.unconnected", error=str(error))
+            self._drop_listener()
+
+    def _drop_listener(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
