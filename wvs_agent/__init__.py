@@ -1,1 +1,6 @@
 """The agent's side of the WVS quiesce protocol (SPEC §8): standard library only, installable alone."""
+
+from wvs_agent.handles import fsync_open_files
+from wvs_agent.watcher import AttachTimeoutError, QuiesceWatcher
+
+__all__ = ["AttachTimeoutError", "QuiesceWatcher", "fsync_open_files"]

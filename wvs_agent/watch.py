@@ -69,9 +69,7 @@ class FileWatch:
 
     def refresh(self) -> None:
         """List the directory, so that what another mount put there is seen by the next look at the file."""
-        with contextlib.suppress(OSError), os.scandir(self._path.parent) as entries:
-            for _ in itertools.islice(entries, _LISTED):
-                pass
+        list_directory(self._path.parent)
 
     def changed(self) -> bool:
         """Refresh, then say whether the file may be another one than at the last call; now and then in any case."""
@@ -102,6 +100,13 @@ class FileWatch:
         if now - self._woken < _WAKE_SPACING:
             time.sleep(_WAKE_SPACING)
         self._woken = now
+
+
+def list_directory(directory: Path) -> None:
+    """Read the directory's first entries, which makes the kernel's view of them fresh. Never raises."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for _ in itertools.islice(entries, _LISTED):
+            pass
 
 
 def _open_inotify(directory: Path) -> int | None:
