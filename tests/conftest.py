@@ -1,0 +1,56 @@
+"""What every test gets, and what this machine lets us test: said aloud, counted, and required in CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from wvs_project.stack.juicefs import why_no_fuse
+
+NEEDS = ("fuse", "root")
+_DESELECTED = pytest.StashKey[dict[str, int]]()
+
+
+def _missing() -> dict[str, str]:
+    """The needs that this machine does not meet, with the reason."""
+    reasons = {"fuse": why_no_fuse(), "root": None if os.geteuid() == 0 else f"uid is {os.geteuid()}, not 0"}
+    return {need: reason for need, reason in reasons.items() if reason}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_DESELECTED] = {}
+    missing = _missing()
+    if missing and os.environ.get("WVS_REQUIRE_FUSE") == "1":
+        said = "; ".join(f"{need}: {reason}" for need, reason in missing.items())
+        raise pytest.UsageError(f"WVS_REQUIRE_FUSE=1 and yet {said}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    counts = config.stash[_DESELECTED]
+    for need in _missing():
+        dropped = [item for item in items if item.get_closest_marker(need)]
+        if dropped:
+            counts[need] = len(dropped)
+            config.hook.pytest_deselected(items=dropped)
+            items[:] = [item for item in items if item not in dropped]
+    output: dict[str, Any] | None = getattr(config, "workeroutput", None)
+    if output is not None:
+        output["wvs_deselected"] = counts
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker of xdist is done: every worker collects the same tests, so any one's count is the run's."""
+    output: Mapping[str, Any] = getattr(node, "workeroutput", {})
+    node.config.stash[_DESELECTED].update(output.get("wvs_deselected", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    missing = _missing()
+    for need, count in config.stash[_DESELECTED].items():
+        reason = missing.get(need, "")
+        terminalreporter.write_line(f"{count} tests need {need.upper()} and were deselected ({reason})", yellow=True)
