@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import redis
 import structlog
+from django.db import transaction
 from dramatiq import Message, get_broker
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from tasks import bells
 
 ACTOR: Final = "serve_workspace"
 QUEUE: Final = "default"
@@ -131,3 +135,9 @@ def ring(wsid: str) -> bool:
         log.warning("doorbell.unreachable", wsid=wsid, error=str(error))
         return False
     return True
+
+
+def ring_on_commit(wsid: str) -> None:
+    """Both bells: NOTIFY with the transaction, the Dramatiq message after it. A broker that is down harms nobody."""
+    bells.announce_work(wsid)
+    transaction.on_commit(partial(ring, wsid), robust=True)

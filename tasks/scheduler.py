@@ -42,7 +42,7 @@ WITH RECURSIVE busy(wsid) AS (
 )
 SELECT head.task_id, head.wsid, head.status,
        EXTRACT(EPOCH FROM head.next_run_at - clock_timestamp())::float8,
-       head.attempt > 0
+       head.status = 'FAILED'
 FROM busy CROSS JOIN LATERAL (
     SELECT * FROM tasks t WHERE t.wsid = busy.wsid AND t.status IN ('PENDING', 'RUNNING', 'FAILED')
     ORDER BY t.seq LIMIT 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from django.db import transaction
 
@@ -83,14 +82,8 @@ def submit_task(
         task_id=task.task_id,
         after={"status": task.status, **params},
     )
-    ring_on_commit(wsid)
+    doorbell.ring_on_commit(wsid)
     return task
-
-
-def ring_on_commit(wsid: str) -> None:
-    """Both bells: NOTIFY with the transaction, the Dramatiq message after it. A broker that is down harms nobody."""
-    bells.announce_work(wsid)
-    transaction.on_commit(partial(doorbell.ring, wsid), robust=True)
 
 
 @transaction.atomic
@@ -135,7 +128,7 @@ def _cancel_now(task: Task) -> None:
     task.move(Status.CANCELED, cancel_requested=True)
     operation.give_up(task)
     # What waited behind it is the head now.
-    ring_on_commit(task.workspace_id)
+    doorbell.ring_on_commit(task.workspace_id)
 
 
 def _request_cancel(task: Task) -> None:
@@ -144,4 +137,4 @@ def _request_cancel(task: Task) -> None:
     task.cancel_requested = True
     bells.announce_cancel(task.task_id)
     if task.state is Status.FAILED:
-        ring_on_commit(task.workspace_id)
+        doorbell.ring_on_commit(task.workspace_id)

@@ -19,7 +19,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from executor import failpoints
 from executor.contract import ExecutorFault, FaultReason, Outcome
-from tasks import bells
+from tasks import bells, doorbell
 from tasks.audit import Actor, record
 from tasks.locks import hold_state
 from tasks.models import Task
@@ -117,7 +117,7 @@ def hand_back(task: Task) -> None:
         cancel(task)
     else:
         task.move(Status.FAILED, attempt=task.attempt - 1, next_run_at=ClockTimestamp())
-    bells.announce_work(task.workspace_id)
+    doorbell.ring_on_commit(task.workspace_id)
 
 
 def fail(task: Task, fault: ExecutorFault, *, backoff_base: float) -> None:

@@ -138,13 +138,16 @@ class Supervisor:
                     run.stop.stop(StopReason.TIMED_OUT)
 
     def _check_cancels(self) -> None:
+        if self._listener is None:
+            return
         with self._lock:
             wanted = [run.task_id for run in self._runs.values() if run.cancelable and run.stop.reason is None]
-        if not wanted or self._listener is None:
-            return
         try:
+            # Read what was heard even if nobody here wants it: an unread socket would keep this thread awake.
             for _ in self._listener.notifies(timeout=0):
                 pass
+            if not wanted:
+                return
             canceled = [row[0] for row in self._listener.execute(_CANCELED, [wanted]).fetchall()]
         except psycopg.Error as error:
             log.warning("supervisor.disconnected", error=str(error))
