@@ -68,8 +68,10 @@ class Servers:
         self._exit = ExitStack()
         self.base = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
         self.base.chmod(PASSABLE)
-        self._lock = (self.base / "lock").open("w")
+        # Locked before it has its name: a directory with a free lock is a killed run's, whoever looks when.
+        self._lock = (self.base / "lock.new").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        (self.base / "lock.new").rename(self.base / "lock")
         self.postgres = PostgresServer(
             self.base, log=self.base / "postgres.log", password=secrets.token_urlsafe(16), durable=False
         )
@@ -127,7 +129,7 @@ def clear_killed_runs() -> None:
         with suppress(OSError), (base / "lock").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             mounts = [base / "juicefs", *base.glob("second-*/ws")]
-            clear_leftovers(str(base), base / "postgres" / "data", mounts)
+            clear_leftovers(str(base), postgres_data=base / "postgres" / "data", mounts=mounts)
             shutil.rmtree(base, ignore_errors=True)
 
 

@@ -20,6 +20,7 @@ from psycopg import sql
 
 from wvs_project.stack.accounts import Account, unprivileged_account
 from wvs_project.stack.errors import StackError
+from wvs_project.stack.orphans import kill_all, postgres_processes
 from wvs_project.stack.places import place_for, reachable_copy
 from wvs_project.stack.processes import Child, Command
 from wvs_project.stack.waiting import LOOPBACK, free_port
@@ -34,7 +35,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
-    "max_connections": "200",
+    "max_connections": "300",
     "client_connection_check_interval": "2s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -68,6 +69,11 @@ def wheel_binaries() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "pginstall"
 
 
+def data_directory(state: Path) -> Path:
+    """Where the server of `state` keeps its data: in it, or below /var/tmp where root's nobody cannot enter it."""
+    return place_for(unprivileged_account(), state) / "postgres" / "data"
+
+
 class PostgresServer:
     """One server with its data below `state` (or below /var/tmp, where root's nobody cannot enter `state`).
 
@@ -97,8 +103,8 @@ class PostgresServer:
         self._installation = reachable_copy(self._account, installation or wheel_binaries(), self._place)
         self._child: Child | None = None
         self.port = port or free_port()
-        self.home = self._place / "postgres"
-        self.data = self.home / "data"
+        self.data = data_directory(state)
+        self.home = self.data.parent
 
     @property
     def pid(self) -> int | None:
@@ -116,6 +122,8 @@ class PostgresServer:
 
     def start(self) -> None:
         """Make the data directory if there is none, start the server and wait for it. Raises StackError."""
+        # Backends of a killed server may live on for a moment, and hold its shared memory.
+        kill_all(postgres_processes(self.data))
         if not self.data.exists():
             self._initialise()
         settings = {**_SETTINGS, "port": str(self.port), **({} if self._durable else _NOT_DURABLE)}

@@ -1,0 +1,140 @@
+"""`python -m wvs_project.stack up|down|demo|status`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from wvs_project.stack.config import SOURCES, StackConfig, read_stack_config
+from wvs_project.stack.envfile import read_env_file
+from wvs_project.stack.errors import StackError
+from wvs_project.stack.leftovers import clear_leftovers
+from wvs_project.stack.lock import is_running, running_pid, stack_lock
+from wvs_project.stack.postgres import data_directory
+from wvs_project.stack.servers import Layout
+from wvs_project.stack.stack import Stack, running_stack
+from wvs_project.stack.stopping import StopAsked, StopSignals, stop_signals
+from wvs_project.stack.waiting import wait_until
+
+_DOWN_SECONDS: Final = 120.0
+_DEMO: Final = SOURCES / "scripts" / "demo.py"
+_console = Console(highlight=False, soft_wrap=True)
+
+
+def _say(text: str) -> None:
+    _console.print(f"[dim]\\[stack][/dim] {text}")
+
+
+def up(config: StackConfig, signals: StopSignals) -> int:
+    """Run in the foreground until Ctrl-C or SIGTERM."""
+    with running_stack(config, _say, signals) as stack:
+        _welcome(stack)
+        stack.watch()
+    return 0
+
+
+def _welcome(stack: Stack) -> None:
+    environment, env_file = stack.environment, _shown(stack.layout.env_file)
+    _say("ready")
+    _console.print(f"""
+  API           {environment["WVS_API_URL"]}/v1/
+  metrics       {environment["WVS_METRICS_URL"]}/metrics
+  workspaces    {environment["EXECUTOR_MOUNT_PATH"]}
+  logs          {_shown(stack.layout.state)}/log/
+
+  In another terminal:
+    set -a; . {env_file}; set +a
+    curl -s "$WVS_API_URL/v1/workspaces"
+  Ctrl-C or `make down` stops it.
+""")
+
+
+def _shown(path: Path) -> Path:
+    """As short as it can be typed here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def down(config: StackConfig, signals: StopSignals) -> int:
+    """Stop a running stack, or clear what a crashed one left."""
+    layout = Layout(config.state)
+    if not is_running(config.state):
+        if not config.state.exists():
+            _say(f"nothing runs on {config.state}")
+            return 0
+        with stack_lock(config.state):
+            data = data_directory(config.state)
+            found = clear_leftovers(layout.mark, postgres_data=data, mounts=[layout.mountpoint])
+            layout.env_file.unlink(missing_ok=True)
+        _say(f"a crashed stack left {', '.join(found)}: cleared" if found else f"nothing runs on {config.state}")
+        return 0
+    pid = running_pid(config.state)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not is_running(config.state), limit=_DOWN_SECONDS, what=f"the stack (pid {pid}) does not stop")
+    _say("stopped")
+    return 0
+
+
+def status(config: StackConfig, signals: StopSignals) -> int:
+    """Say whether the stack runs and where; exit code 3 when it does not."""
+    environment = read_env_file(Layout(config.state).env_file)
+    if not is_running(config.state) or not environment:
+        _say(f"no stack is ready on {config.state}")
+        return 3
+    for name in ("WVS_API_URL", "WVS_METRICS_URL", "EXECUTOR_MOUNT_PATH"):
+        _console.print(f"{name}={environment[name]}")
+    return 0
+
+
+def demo(config: StackConfig, signals: StopSignals) -> int:
+    """Show the main job: on the running stack if there is one, else on one of its own that is stopped at the end."""
+    environment = read_env_file(Layout(config.state).env_file)
+    if is_running(config.state) and environment:
+        _say(f"using the stack that runs on {_shown(config.state)}")
+        return _run_demo(environment)
+    begun = time.monotonic()
+    with running_stack(config, _say, signals) as stack:
+        _say(f"ready in {time.monotonic() - begun:.1f} s")
+        return _run_demo(stack.environment)
+
+
+def _run_demo(environment: dict[str, str]) -> int:
+    api, mount = environment["WVS_API_URL"], environment["EXECUTOR_MOUNT_PATH"]
+    process = subprocess.Popen([sys.executable, str(_DEMO), "--api-url", api, "--mount", mount], cwd=SOURCES)
+    try:
+        return process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+_COMMANDS: Final = {"up": up, "down": down, "demo": demo, "status": status}
+
+
+def main() -> int:
+    """Run one command. Exit codes: 0 done, 1 refused or failed, 130 stopped by a signal before it was done."""
+    parser = argparse.ArgumentParser(prog="python -m wvs_project.stack", description=__doc__)
+    parser.add_argument("command", choices=_COMMANDS)
+    command = parser.parse_args().command
+    with stop_signals() as signals:
+        try:
+            return _COMMANDS[command](read_stack_config(), signals)
+        except StackError as error:
+            _console.print(f"[red]{command} failed:[/red] ", end="")
+            _console.print(str(error), markup=False)
+            return 1
+        except StopAsked:
+            return 0 if command == "up" else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
