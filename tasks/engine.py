@@ -222,7 +222,10 @@ class Engine:
 
         def decide(row: Task) -> None:
             begun.clear()
-            if row.cancel_requested and not run.operation.irrevocable:
+            if not row.outcome_unknown:
+                # A first try was committed and only its answer lost: the attempt is counted already.
+                begun.append(_prepare(row, run.operation))
+            elif row.cancel_requested and not run.operation.irrevocable:
                 settlement.cancel(row)
             elif row.attempt >= row.max_attempts:
                 settlement.exhausted(row)
