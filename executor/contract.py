@@ -238,7 +238,10 @@ class StopSignal:
     def wait(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds for the stop; True if it came."""
         if self._reason is None and timeout > 0:
-            select.select([self._fd], [], [], timeout)
+            # poll, not select: a worker may hold more than 1024 descriptors.
+            poller = select.poll()
+            poller.register(self._fd, select.POLLIN)
+            poller.poll(timeout * 1000)
         return self._reason is not None
 
     def check(self) -> None:
