@@ -52,12 +52,15 @@ class Supervisor:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._ending: StopReason | None = None
         self._listener: psycopg.Connection | None = None
 
     def watch(self, run: Watched) -> None:
-        """Begin to watch."""
+        """Begin to watch. After stop_all the run is told to stop at once: it was claimed just before."""
         with self._lock:
             self._runs[run.task_id] = run
+            if self._ending is not None:
+                run.stop.stop(self._ending)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
                 self._thread.start()
@@ -66,11 +69,14 @@ class Supervisor:
     def unwatch(self, run: Watched) -> None:
         """When this returns the guard is the caller's again."""
         with self._lock:
-            self._runs.pop(run.task_id, None)
+            # After a lost guard the task may run again in this process before the first run has ended.
+            if self._runs.get(run.task_id) is run:
+                del self._runs[run.task_id]
 
     def stop_all(self, reason: StopReason) -> None:
-        """Stop whatever runs."""
+        """Stop whatever runs, and whatever is watched from now on: the process has to go."""
         with self._lock:
+            self._ending = reason
             for run in self._runs.values():
                 run.stop.stop(reason)
 
@@ -116,11 +122,15 @@ class Supervisor:
 
     @staticmethod
     def _timeout(runs: list[Watched]) -> float | None:
-        """Milliseconds until something must be looked at; None while nothing runs."""
+        """Milliseconds until something must be looked at; None while nothing runs.
+
+        The deadline of a run that is stopping already is nothing to wake up for, however long it takes to stop.
+        """
         if not runs:
             return None
         now = time.monotonic()
-        return 1000 * max(0.0, min(TICK_SECONDS, *(run.deadline - now for run in runs)))
+        left = [run.deadline - now for run in runs if run.stop.reason is None]
+        return 1000 * max(0.0, min([TICK_SECONDS, *left]))
 
     def _check_guard(self, run: Watched) -> None:
         with self._lock:
@@ -141,22 +151,21 @@ class Supervisor:
         if self._listener is None:
             return
         with self._lock:
-            wanted = [run.task_id for run in self._runs.values() if run.cancelable and run.stop.reason is None]
+            wanted = {run.task_id: run for run in self._runs.values() if run.cancelable and run.stop.reason is None}
         try:
             # Read what was heard even if nobody here wants it: an unread socket would keep this thread awake.
             for _ in self._listener.notifies(timeout=0):
                 pass
             if not wanted:
                 return
-            canceled = [row[0] for row in self._listener.execute(_CANCELED, [wanted]).fetchall()]
+            canceled = [row[0] for row in self._listener.execute(_CANCELED, [list(wanted)]).fetchall()]
         except psycopg.Error as error:
             log.warning("supervisor.disconnected", error=str(error))
             self._drop_listener()
             return
-        with self._lock:
-            for task_id in canceled:
-                if task_id in self._runs:
-                    self._runs[task_id].stop.stop(StopReason.CANCELED)
+        for task_id in canceled:
+            # The run that was asked about, not one that has taken its place: a probe is not to be canceled.
+            wanted[task_id].stop.stop(StopReason.CANCELED)
 
     def _listen(self, busy: bool) -> None:
         """Keep a connection that hears cancels while something runs."""
