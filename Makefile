@@ -1,0 +1,65 @@
+# Everything works from a fresh clone with Python 3.11 or newer and make: the virtual environment makes itself.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.requirements-dev
+PYTEST_ARGS ?= -n 2 --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status test lint lint-django format requirements migrations openapi clean
+
+help:
+	@echo "make demo          show the main job on an embedded stack, with checks and timings"
+	@echo "make up            run the stack in the foreground (Ctrl-C stops it); make status, make down"
+	@echo "make test          all tests;  make lint  all checks of the code;  make format  put it in shape"
+	@echo "make migrations    write migrations;  make openapi  write docs/openapi.yaml"
+	@echo "make requirements  pin what pyproject.toml asks for;  make clean  remove the environment and caches"
+
+$(STAMP): requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit("WVS needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
+	@test -x $(RUN) || { echo "making $(VENV) …"; $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make virtual environments (on Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "installing requirements-dev.txt …"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo up down status: $(STAMP)
+	@$(RUN) -m wvs_project.stack $@
+
+test: $(STAMP)
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(VENV)/bin/lint-imports
+	@$(RUN) -m wvs_project.stack.throwaway $(MAKE) --no-print-directory lint-django
+
+# Needs the settings' environment: `make lint` gives it.
+lint-django:
+	$(RUN) -m mypy
+	$(RUN) manage.py check
+	$(RUN) manage.py makemigrations --check --dry-run
+	$(RUN) manage.py spectacular --validate --fail-on-warn --file $(VENV)/openapi.yaml
+	@cmp -s $(VENV)/openapi.yaml docs/openapi.yaml || { echo "docs/openapi.yaml is stale: make openapi"; exit 1; }
+
+format: $(STAMP)
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+migrations: $(STAMP)
+	@$(RUN) -m wvs_project.stack.throwaway $(RUN) manage.py makemigrations
+
+openapi: $(STAMP)
+	@$(RUN) -m wvs_project.stack.throwaway $(RUN) manage.py spectacular --validate --file docs/openapi.yaml
+
+# pip-tools pins; the files name versions only, so that they are the same whatever index they came from.
+PIN = $(VENV)/bin/pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url \
+  --no-emit-trusted-host --no-emit-find-links --no-emit-options --allow-unsafe
+requirements: $(STAMP)
+	@test -x $(VENV)/bin/pip-compile || $(RUN) -m pip install --quiet --disable-pip-version-check pip-tools
+	$(PIN) --output-file requirements.txt pyproject.toml
+	$(PIN) --constraint requirements.txt --extra stack --extra dev --output-file requirements-dev.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
