@@ -26,7 +26,6 @@ from wvs_project.stack.stopping import StopAsked, StopSignals, stop_signals
 from wvs_project.stack.waiting import wait_until
 
 _DOWN_SECONDS: Final = 120.0
-_DEMO: Final = SOURCES / "scripts" / "demo.py"
 _console = Console(highlight=False, soft_wrap=True)
 
 
@@ -109,7 +108,7 @@ def demo(config: StackConfig, signals: StopSignals) -> int:
 
 def _run_demo(environment: dict[str, str]) -> int:
     api, mount = environment["WVS_API_URL"], environment["EXECUTOR_MOUNT_PATH"]
-    process = subprocess.Popen([sys.executable, str(_DEMO), "--api-url", api, "--mount", mount], cwd=SOURCES)
+    process = subprocess.Popen([sys.executable, "-m", "scripts.demo", "--api-url", api, "--mount", mount], cwd=SOURCES)
     try:
         return process.wait()
     finally:
