@@ -13,7 +13,7 @@ from tasks import bells
 from tasks.querysets import TaskQuerySet
 from tasks.states import FINISHED, LIVE, TRANSITIONS, Status
 from wvs_project.db import ClockTimestamp, CompositeForeignKey, Nextval
-from wvs_project.ids import TASK_ID_PATTERN
+from wvs_project.ids import SNAPSHOT_ID_PATTERN, TASK_ID_PATTERN
 
 TASK_SEQUENCE = "task_seq"
 FENCE_SEQUENCE = "task_fence"
@@ -115,7 +115,9 @@ class Task(models.Model):
             models.CheckConstraint(name="tasks_unknown_only_while_live", condition=Q(outcome_unknown=False) | _LIVE),
             models.CheckConstraint(
                 name="tasks_snapshot_op_names_one",
-                condition=Q(op=Op.INIT_WORKSPACE.value) | Q(params__has_key="snapshot_id"),
+                # Without the null test a JSON null would pass: a CHECK on NULL holds, and so does a foreign key.
+                condition=Q(op=Op.INIT_WORKSPACE.value)
+                | Q(snapshot_id__isnull=False, snapshot_id__regex=SNAPSHOT_ID_PATTERN),
             ),
             models.UniqueConstraint(name="tasks_idempotency", fields=["workspace", "op", "idempotency_key"]),
             models.UniqueConstraint(

@@ -284,7 +284,17 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="task",
             constraint=models.CheckConstraint(
-                condition=models.Q(("op", "init_workspace"), ("params__has_key", "snapshot_id"), _connector="OR"),
+                condition=models.Q(
+                    ("op", "init_workspace"),
+                    models.Q(
+                        ("snapshot_id__isnull", False),
+                        (
+                            "snapshot_id__regex",
+                            "^snap-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+                        ),
+                    ),
+                    _connector="OR",
+                ),
                 name="tasks_snapshot_op_names_one",
             ),
         ),
