@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import subprocess
@@ -124,6 +125,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m wvs_project.stack", description=__doc__)
     parser.add_argument("command", choices=_COMMANDS)
     command = parser.parse_args().command
+    # A connection that a signal interrupts is said to be unusual, at length; to us it is not.
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     with stop_signals() as signals:
         try:
             return _COMMANDS[command](read_stack_config(), signals)

@@ -150,17 +150,23 @@ class Stack:
 
     def _run_jobs(self) -> None:
         begun = time.monotonic()
-        environment = self._process_environment()
-        run_job("migrate", MIGRATE, environment, self.layout.log("migrate"), self.layout.mark)
-        secrets = self._secrets
-        as_admin = self._process_environment(
-            DJANGO_SUPERUSER_USERNAME=secrets.wvs_admin_user,
-            DJANGO_SUPERUSER_PASSWORD=secrets.wvs_admin_password,
+        run_job("migrate", MIGRATE, self._process_environment(), self.layout.log("migrate"), self.layout.mark)
+        # The mark lies beside the embedded data, and goes with it; of a given database we cannot know.
+        made = None if self.config.db_dsn else self._postgres and self._postgres.home / "admin-made"
+        if made is None or not made.exists():
+            self._create_admin()
+            if made is not None:
+                made.touch()
+        self._say(f"{'migrations':<10} done in {time.monotonic() - begun:.2f} s")
+
+    def _create_admin(self) -> None:
+        environment = self._process_environment(
+            DJANGO_SUPERUSER_USERNAME=self._secrets.wvs_admin_user,
+            DJANGO_SUPERUSER_PASSWORD=self._secrets.wvs_admin_password,
             DJANGO_SUPERUSER_EMAIL="",
         )
         log = self.layout.log("create-admin")
-        run_job("create admin", CREATE_ADMIN, as_admin, log, self.layout.mark, accept="already taken")
-        self._say(f"{'migrations':<10} done in {time.monotonic() - begun:.2f} s")
+        run_job("create admin", CREATE_ADMIN, environment, log, self.layout.mark, accept="already taken")
 
     def _start_programs(self) -> None:
         listen = self.config.listen_addr or f"{LOOPBACK}:{free_port()}"

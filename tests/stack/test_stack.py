@@ -1,0 +1,144 @@
+"""The embedded stack: it finds its data again, recovers from a crash, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.stack.running import StackOnDisk, stack_on_disk
+from wvs_project.stack.juicefs import is_mounted
+from wvs_project.stack.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def stack() -> Iterator[StackOnDisk]:
+    with stack_on_disk() as on_disk:
+        yield on_disk
+
+
+def make_workspace(stack: StackOnDisk, wsid: str) -> None:
+    made = stack.api("POST", "/workspaces", json={"wsid": wsid, "owner": "tests"})
+    assert made.status_code == 202, made.text
+    task = stack.api("GET", f"/tasks/{made.json()['init_task_id']}?wait=30").json()
+    assert task["status"] == "SUCCEEDED", task
+
+
+def kill_everything(stack: StackOnDisk) -> None:
+    """kill -9 of the stack itself first, so that it can tidy up nothing, then of all it started."""
+    for process in stack.processes:
+        process.kill()
+    for process in stack.leftovers:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    for process in stack.processes:
+        process.wait()
+    wait_until(lambda: not stack.leftovers, limit=10, what="the killed processes' end")
+
+
+@pytest.mark.rule("P1-04")
+def test_a_fresh_stack_comes_up_by_itself_and_a_second_start_finds_its_data_again(stack: StackOnDisk) -> None:
+    first = stack.up()
+    assert stat.S_IMODE((stack.state / "env").stat().st_mode) == 0o600
+    assert stat.S_IMODE((stack.state / "secrets").stat().st_mode) == 0o600
+    password = stack.env["WVS_ADMIN_PASSWORD"]
+    pids = [int(value) for name, value in stack.env.items() if name.startswith("WVS_PID_")]
+    assert len(pids) >= 5
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    make_workspace(stack, "kept")
+    assert stack.stop(first, signal.SIGINT) == 0
+    stack.assert_nothing_runs()
+
+    second = stack.up()
+    assert stack.api("GET", "/workspaces/kept").json()["state"] == "ACTIVE"
+    assert (Path(stack.env["EXECUTOR_MOUNT_PATH"]) / "kept" / "current").is_dir()
+    assert stack.env["WVS_ADMIN_PASSWORD"] == password
+    assert stack.stop(second) == 0
+    stack.assert_nothing_runs()
+
+
+def test_after_kill_9_of_everything_the_next_start_recovers(stack: StackOnDisk) -> None:
+    stack.up()
+    make_workspace(stack, "survivor")
+    stack.write_file("survivor/note", "written before the crash")
+    kill_everything(stack)
+    assert (stack.state / "env").exists()  # nobody could remove it: the next start does
+
+    (stack.state / "env").unlink()
+    second = stack.up()
+    assert stack.read_file("survivor/note") == "written before the crash"
+    assert stack.api("GET", "/workspaces/survivor").json()["state"] == "ACTIVE"
+    assert stack.stop(second) == 0
+    stack.assert_nothing_runs()
+
+
+def test_the_death_of_the_stack_alone_ends_all_that_it_started(stack: StackOnDisk) -> None:
+    process = stack.up()
+    process.kill()
+    process.wait()
+    wait_until(lambda: not stack.leftovers, limit=30, what="the end of the orphans")
+    assert not is_mounted(stack.state / "ws")
+
+
+def test_a_start_that_fails_half_way_leaves_nothing(stack: StackOnDisk) -> None:
+    process = stack.command("up", EXECUTOR_MOUNT_PATH="/does/not/exist")
+    assert process.wait(60) == 1
+    assert "EXECUTOR_MOUNT_PATH=/does/not/exist" in stack.output
+    assert "postgres   up" in stack.output
+    stack.assert_nothing_runs()
+
+
+def test_a_start_that_is_interrupted_leaves_nothing(stack: StackOnDisk) -> None:
+    process = stack.command("up")
+    wait_until(lambda: "redis      up" in stack.output, limit=60, what="half a start")
+    stack.stop(process, signal.SIGTERM)
+    assert "[stack] ready" not in stack.output
+    stack.assert_nothing_runs()
+
+
+def test_two_stacks_on_one_directory_are_refused(stack: StackOnDisk) -> None:
+    first = stack.up()
+    second = stack.command("up")
+    assert second.wait(60) == 1
+    assert f"a stack is already running on {stack.state} (pid {first.pid})" in stack.output
+    assert stack.is_ready
+    assert stack.command("down").wait(60) == 0
+    assert first.wait(60) == 0
+    stack.assert_nothing_runs()
+
+
+def test_what_dies_is_started_again_and_its_new_process_id_is_told(stack: StackOnDisk) -> None:
+    process = stack.up()
+    for name in ("WVS_PID_WORKER", "WVS_PID_POSTGRES"):
+        before = stack.env[name]
+        os.kill(int(before), signal.SIGKILL)
+        wait_until(lambda name=name, before=before: stack.env[name] != before, limit=60, what=f"a new {name}")  # type: ignore[misc]
+    make_workspace(stack, "after-the-fall")
+    assert stack.stop(process) == 0
+    stack.assert_nothing_runs()
+
+
+def test_given_addresses_are_taken(stack: StackOnDisk) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    process = stack.up(WVS_LISTEN_ADDR=address)
+    assert stack.env["WVS_API_URL"] == f"http://{address}"
+    assert stack.stop(process) == 0
+
+
+def test_without_fuse_the_workspaces_are_in_a_plain_directory_and_the_stack_says_so(stack: StackOnDisk) -> None:
+    process = stack.up(WVS_STACK_FUSE="off")
+    assert "no JuiceFS volume here (WVS_STACK_FUSE=off)" in stack.output
+    make_workspace(stack, "plain")
+    assert "WVS_PID_JUICEFS" not in stack.env
+    assert stack.stop(process) == 0
