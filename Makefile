@@ -53,13 +53,12 @@ migrations: $(STAMP)
 openapi: $(STAMP)
 	@$(RUN) -m wvs_project.stack.throwaway $(RUN) manage.py spectacular --validate --file docs/openapi.yaml
 
-# pip-tools pins; the files name versions only, so that they are the same whatever index they came from.
-PIN = $(VENV)/bin/pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url \
-  --no-emit-trusted-host --no-emit-find-links --no-emit-options --allow-unsafe
+# Versions only, the same whatever index they came from, and for the oldest Python that WVS runs on.
+PIN = $(VENV)/bin/uv pip compile --quiet --python-version 3.11.0 --no-header --no-annotate --no-emit-index-url pyproject.toml
 requirements: $(STAMP)
-	@test -x $(VENV)/bin/pip-compile || $(RUN) -m pip install --quiet --disable-pip-version-check pip-tools
-	$(PIN) --output-file requirements.txt pyproject.toml
-	$(PIN) --constraint requirements.txt --extra stack --extra dev --output-file requirements-dev.txt pyproject.toml
+	@test -x $(VENV)/bin/uv || $(RUN) -m pip install --quiet --disable-pip-version-check uv
+	$(PIN) --output-file requirements.txt
+	$(PIN) --constraint requirements.txt --extra stack --extra dev --output-file requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
