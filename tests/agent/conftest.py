@@ -9,7 +9,8 @@ import pytest
 
 from executor.contract import StopSignal
 from executor.layout import WorkspaceLayout
-from tests.agent.scene import HandAgent, make_workspace
+from tests.agent.scene import HandAgent, Views, make_workspace
+from tests.servers import JuiceFSVolume
 
 
 @pytest.fixture
@@ -29,3 +30,19 @@ def agent(ws: WorkspaceLayout) -> Iterator[HandAgent]:
     hand = HandAgent(ws)
     yield hand
     hand.close()
+
+
+@pytest.fixture(scope="module")
+def agent_mount(juicefs_volume: JuiceFSVolume) -> Iterator[Path]:
+    """A second mount of the volume with JuiceFS's default caches, as an agent's host has it."""
+    with juicefs_volume.second_mount(attr_cache="1.0", entry_cache="1.0", dir_entry_cache="1.0") as mount:
+        yield mount
+
+
+@pytest.fixture(params=["one mount", "two mounts"])
+def views(request: pytest.FixtureRequest, juicefs_volume: JuiceFSVolume, juicefs_dir: Path) -> Views:
+    """A workspace on JuiceFS, the agent on the executor's mount or on another one."""
+    if request.param == "one mount":
+        return Views(make_workspace(juicefs_dir), juicefs_dir / "demo")
+    other: Path = request.getfixturevalue("agent_mount")
+    return Views(make_workspace(juicefs_dir), other / juicefs_dir.relative_to(juicefs_volume.mount) / "demo")

@@ -34,6 +34,14 @@ class Limits:
     freeze_max: float = 60.0
 
 
+@dataclass(frozen=True)
+class Views:
+    """One workspace as the executor sees it, and its root as the agent sees it."""
+
+    ws: WorkspaceLayout
+    agent_root: Path
+
+
 def make_workspace(mount: Path, wsid: str = "demo") -> WorkspaceLayout:
     """The directory of SPEC §2, as init_workspace makes it."""
     ws = Layout(mount).workspace(wsid)

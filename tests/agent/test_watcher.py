@@ -17,7 +17,7 @@ import pytest
 
 from executor.layout import WorkspaceLayout
 from tests.agent.scene import LIMIT, SECOND_LIVE, HandAgent, leave_control, switch, wait_for
-from wvs_agent import AttachTimeoutError, QuiesceWatcher, files, fsync_open_files, protocol
+from wvs_agent import AttachTimeoutError, QuiesceWatcher, fsync_open_files, protocol
 from wvs_agent.protocol import AgentLock, AgentState, AgentStatus, Control, ControlState
 
 NONCE = "a" * 32
@@ -269,7 +269,7 @@ def test_a_full_disk_does_not_keep_the_program_frozen(
         raise OSError(errno.ENOSPC, "no space")
 
     with monkeypatch.context() as disk:
-        disk.setattr(files.os, "write", full)
+        disk.setattr(os, "write", full)
         program.hears("resume live/initial")
 
 
@@ -286,7 +286,7 @@ def test_a_frozen_that_cannot_be_written_lets_the_program_go_on(
         raise OSError(errno.ENOSPC, "no space")
 
     with monkeypatch.context() as disk:
-        disk.setattr(files.os, "write", full)
+        disk.setattr(os, "write", full)
         staged.rename(ws.control)
         program.hears("freeze")
         program.hears("resume live/initial")
@@ -313,7 +313,7 @@ def test_attach_waits_for_the_end_of_a_freeze_that_is_under_way(ws: WorkspaceLay
     attaching.start()
     wait_for(ws.agent_file.exists, "the newcomer answers for the agent that died")
     wait_said(ws, AgentState.FROZEN, NONCE)
-    assert not watcher.attached
+    assert attaching.is_alive()
     resume(ws, asked)
     attaching.join()
     assert watcher.attached
@@ -395,11 +395,11 @@ def test_a_callback_cannot_detach(ws: WorkspaceLayout) -> None:
 
     def on_freeze() -> None:
         try:
-            watcher.detach()
+            embedded.detach()
         except RuntimeError as error:
             errors.put(str(error))
 
-    with QuiesceWatcher(ws.root, on_freeze, lambda _: None) as watcher:
+    with QuiesceWatcher(ws.root, on_freeze, lambda _: None) as embedded:
         request(ws, lease=0.1)
         assert "wait for itself" in errors.get(timeout=LIMIT)
 
