@@ -54,7 +54,7 @@ openapi: $(STAMP)
 	@$(RUN) -m wvs_project.stack.throwaway $(RUN) manage.py spectacular --validate --file docs/openapi.yaml
 
 # Versions only, the same whatever index they came from, and for the oldest Python that WVS runs on.
-PIN = $(VENV)/bin/uv pip compile --quiet --python-version 3.11.0 --no-header --no-annotate --no-emit-index-url pyproject.toml
+PIN = $(VENV)/bin/uv pip compile --system-certs --quiet --python-version 3.11.0 --no-header --no-annotate --no-emit-index-url pyproject.toml
 requirements: $(STAMP)
 	@test -x $(VENV)/bin/uv || $(RUN) -m pip install --quiet --disable-pip-version-check uv
 	$(PIN) --output-file requirements.txt
