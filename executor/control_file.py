@@ -37,15 +37,17 @@ class ControlFile:
         """Whether a REQUEST_FREEZE was written, or may have been."""
         return bool(self._leases)
 
-    def ask(self) -> None:
-        """Write REQUEST_FREEZE. Raises OSError, for example ENOSPC; then resume() is due all the same.
+    def prepare(self) -> None:
+        """Put the REQUEST_RESUME of a freeze that changed nothing aside. Raises OSError, for example ENOSPC.
 
-        The REQUEST_RESUME of a freeze that changed nothing is written first and put aside: taking the freeze back is
-        then one rename, which needs no space (H10) and no time of the agent's standstill.
+        Taking the freeze back is then one rename, which needs no space (H10) and no time of the agent's standstill.
         """
         self._spare = protocol.stage_file(
             self._path, self._document(ControlState.REQUEST_RESUME, 0, self._current).encode(), suffix="resume"
         )
+
+    def ask(self) -> None:
+        """Write REQUEST_FREEZE. Raises OSError; resume() is due all the same."""
         self._write_freeze(0)
 
     def renew(self) -> bool:

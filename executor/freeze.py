@@ -118,6 +118,7 @@ class Freeze:
             if self._lock.try_acquire():
                 self.attached = False
                 return
+            self._control.prepare()
             self._asked_at = protocol.clock()
             self._control.ask()
             self._renewer.start(until=self._asked_at + self._config.quiesce_timeout + self._config.freeze_max)

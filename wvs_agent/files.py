@@ -90,14 +90,14 @@ def stage_file(path: Path, data: bytes, *, suffix: str, mode: int = 0o644) -> Pa
     Raises OSError, and then nothing is left.
     """
     temporary = path.with_name(f".{path.name}.{suffix}")
-    temporary.unlink(missing_ok=True)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o600)
+    fd = _create(temporary, mode)
     try:
         try:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
-            os.fchmod(fd, mode)
+            if stat.S_IMODE(os.fstat(fd).st_mode) != mode:  # the umask took some of it
+                os.fchmod(fd, mode)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -105,3 +105,12 @@ def stage_file(path: Path, data: bytes, *, suffix: str, mode: int = 0o644) -> Pa
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+def _create(path: Path, mode: int) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        path.unlink(missing_ok=True)
+        return os.open(path, flags, mode)
