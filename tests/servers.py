@@ -72,8 +72,13 @@ class Servers:
         self._lock = (self.base / "lock.new").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         (self.base / "lock.new").rename(self.base / "lock")
+        given = os.environ.get("WVS_TEST_POSTGRES")  # another version's directory of bin/, lib/ and share/
         self.postgres = PostgresServer(
-            self.base, log=self.base / "postgres.log", password=secrets.token_urlsafe(16), durable=False
+            self.base,
+            log=self.base / "postgres.log",
+            password=secrets.token_urlsafe(16),
+            durable=False,
+            installation=Path(given) if given else None,
         )
         self.valkey = ValkeyServer(self.base, log=self.base / "valkey.log", password=secrets.token_urlsafe(16))
         self._juicefs: JuiceFSVolume | None = None
