@@ -1,0 +1,85 @@
+"""Engines around a fake executor, on real PostgreSQL and Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from dramatiq import Message, get_broker
+
+from executor import failpoints
+from tasks.doorbell import QUEUE, DoorbellBroker
+from tasks.engine import Engine
+from tasks.locks import GuardPool
+from tasks.scheduler import Scheduler
+from tasks.supervisor import Supervisor
+from tests.fakes import FakeExecutor
+from wvs_project.db import direct_conninfo
+
+BACKOFF = 5.0
+"""As in production: a retry does not come by itself within a test."""
+
+
+@pytest.fixture(autouse=True)
+def _clean(transactional_db: None) -> Iterator[None]:
+    get_broker().flush(QUEUE)
+    yield
+    failpoints.disarm_all()
+
+
+@pytest.fixture
+def fake() -> FakeExecutor:
+    return FakeExecutor()
+
+
+@pytest.fixture
+def make_engine(fake: FakeExecutor) -> Iterator[Callable[[], Engine]]:
+    """Engines with guards and a supervisor of their own, as two worker processes have, and the same executor."""
+    made: list[Engine] = []
+
+    def make() -> Engine:
+        engine = Engine(
+            executor=fake,
+            guards=GuardPool(direct_conninfo(application_name="wvs-guard")),
+            supervisor=Supervisor(direct_conninfo(application_name="wvs-supervisor")),
+            backoff_base=BACKOFF,
+        )
+        made.append(engine)
+        return engine
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+@pytest.fixture
+def engine(make_engine: Callable[[], Engine]) -> Engine:
+    return make_engine()
+
+
+@pytest.fixture
+def guards() -> Iterator[GuardPool]:
+    """Somebody else's guards."""
+    pool = GuardPool(direct_conninfo(application_name="wvs-guard"))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def scheduler(guards: GuardPool) -> Scheduler:
+    return Scheduler(guards=guards, backoff_base=BACKOFF)
+
+
+@pytest.fixture
+def bells(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The wsids that were rung for, in order, as the broker got them."""
+    rung: list[str] = []
+    enqueue = DoorbellBroker.enqueue
+
+    def listen(self: DoorbellBroker, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        rung.append(message.args[0])
+        return enqueue(self, message, delay=delay)
+
+    monkeypatch.setattr(DoorbellBroker, "enqueue", listen)
+    return rung
