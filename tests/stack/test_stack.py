@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -15,6 +16,7 @@ import pytest
 
 from tests.stack.running import StackOnDisk, stack_on_disk
 from wvs_project.stack.juicefs import is_mounted
+from wvs_project.stack.postgres import data_directory
 from wvs_project.stack.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -85,7 +87,7 @@ def test_the_death_of_the_stack_alone_ends_all_that_it_started(stack: StackOnDis
     process = stack.up()
     process.kill()
     process.wait()
-    wait_until(lambda: not stack.leftovers, limit=30, what="the end of the orphans")
+    wait_until(lambda: not stack.leftovers, limit=10, what="the end of the orphans")
     assert not is_mounted(stack.state / "ws")
 
 
@@ -118,27 +120,38 @@ def test_two_stacks_on_one_directory_are_refused(stack: StackOnDisk) -> None:
 
 def test_what_dies_is_started_again_and_its_new_process_id_is_told(stack: StackOnDisk) -> None:
     process = stack.up()
-    for name in ("WVS_PID_WORKER", "WVS_PID_POSTGRES"):
+    names = ("WVS_PID_WORKER", "WVS_PID_JUICEFS", "WVS_PID_POSTGRES")
+    for name in (name for name in names if name in stack.env):
         before = stack.env[name]
-        os.kill(int(before), signal.SIGKILL)
+        os.killpg(int(before), signal.SIGKILL)  # both of JuiceFS's processes: the mount is dead
         wait_until(lambda name=name, before=before: stack.env[name] != before, limit=60, what=f"a new {name}")  # type: ignore[misc]
     make_workspace(stack, "after-the-fall")
     assert stack.stop(process) == 0
     stack.assert_nothing_runs()
 
 
-def test_given_addresses_are_taken(stack: StackOnDisk) -> None:
+def test_without_fuse_the_stack_says_so_and_given_addresses_are_taken(stack: StackOnDisk) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    process = stack.up(WVS_LISTEN_ADDR=address)
-    assert stack.env["WVS_API_URL"] == f"http://{address}"
-    assert stack.stop(process) == 0
-
-
-def test_without_fuse_the_workspaces_are_in_a_plain_directory_and_the_stack_says_so(stack: StackOnDisk) -> None:
-    process = stack.up(WVS_STACK_FUSE="off")
+    process = stack.up(WVS_STACK_FUSE="off", WVS_LISTEN_ADDR=address)
     assert "no JuiceFS volume here (WVS_STACK_FUSE=off)" in stack.output
-    make_workspace(stack, "plain")
     assert "WVS_PID_JUICEFS" not in stack.env
+    assert stack.env["WVS_API_URL"] == f"http://{address}"
+    make_workspace(stack, "plain")
     assert stack.stop(process) == 0
+
+
+@pytest.mark.root
+def test_where_nobody_cannot_enter_the_directory_the_database_lies_elsewhere_and_the_stack_says_so(
+    stack: StackOnDisk,
+) -> None:
+    stack.state.parent.chmod(0o700)
+    elsewhere = data_directory(stack.state).parent.parent
+    assert elsewhere.parent == Path("/var/tmp")
+    process = stack.command("up", EXECUTOR_MOUNT_PATH="/does/not/exist")  # PostgreSQL comes up before it fails
+    assert process.wait(60) == 1
+    assert f"its data is in {elsewhere}/postgres" in stack.output
+    assert "postgres   up" in stack.output
+    stack.assert_nothing_runs()
+    shutil.rmtree(elsewhere)

@@ -11,6 +11,7 @@ from typing import Final
 import psutil
 
 from wvs_project.stack.processes import MARK
+from wvs_project.stack.waiting import wait_until
 
 _GONE_SECONDS: Final = 10.0
 
@@ -26,11 +27,19 @@ def postgres_processes(data: Path) -> list[psutil.Process]:
 
 
 def kill_all(processes: list[psutil.Process]) -> None:
-    """SIGKILL, and wait until they are gone."""
+    """SIGKILL, and wait until they are over. Raises StackError if one does not die."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=_GONE_SECONDS)
+    wait_until(lambda: all(map(is_over, processes)), limit=_GONE_SECONDS, what="the end of killed processes")
+
+
+def is_over(process: psutil.Process) -> bool:
+    """Whether it runs no more. Where process 1 is slow to reap, or never does, a dead one keeps its id as a zombie."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def describe(process: psutil.Process) -> str:

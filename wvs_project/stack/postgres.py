@@ -122,8 +122,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Make the data directory if there is none, start the server and wait for it. Raises StackError."""
-        # Backends of a killed server may live on for a moment, and hold its shared memory.
-        kill_all(postgres_processes(self.data))
+        self._clear_killed_server()
         if not self.data.exists():
             self._initialise()
         settings = {**_SETTINGS, "port": str(self.port), **({} if self._durable else _NOT_DURABLE)}
@@ -133,6 +132,14 @@ class PostgresServer:
             self._command(self.name, ["postgres", "-D", str(self.data), *options], on_orphaned=signal.SIGTERM)
         )
         self._child.wait_ready(self.health, limit=_START_SECONDS)
+
+    def _clear_killed_server(self) -> None:
+        """Its backends may live on for a moment, and hold shared memory; its pid file may name a zombie or a stranger.
+
+        PostgreSQL refuses to start over either. Nobody works in the data directory any more, so the file is void.
+        """
+        kill_all(postgres_processes(self.data))
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def health(self) -> bool:
         """Whether it answers a query."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ class Program:
     metrics_addr: str
     log: Path
     mark: str
+    on_orphaned: signal.Signals = signal.SIGKILL
+    """What it gets when the stack is killed. SIGTERM for one with children of its own, who would not hear of it."""
     _child: Child | None = field(default=None, init=False)
 
     @property
@@ -43,7 +46,7 @@ class Program:
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises StackError."""
-        self._child = Child(_python(self.name, self.arguments, self.environment, self.log, self.mark))
+        self._child = Child(_python(self.name, self.arguments, self.environment, self.log, self.mark, self.on_orphaned))
         self._child.wait_ready(self.health, limit=_READY_SECONDS)
 
     def health(self) -> bool:
@@ -74,5 +77,13 @@ def run_job(
         raise StackError(f"{name} failed\n{child.log_tail()}")
 
 
-def _python(name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path, mark: str) -> Command:
-    return Command(name, [sys.executable, *arguments], log, mark, environment, SOURCES)
+def _python(
+    name: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    mark: str,
+    on_orphaned: signal.Signals = signal.SIGKILL,
+) -> Command:
+    argv = [sys.executable, *arguments]
+    return Command(name, argv, log, mark, environment, SOURCES, on_orphaned=on_orphaned)

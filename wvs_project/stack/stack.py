@@ -5,6 +5,7 @@ PostgreSQL → Valkey → JuiceFS → migrations → api → worker → schedule
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -171,7 +172,9 @@ class Stack:
     def _start_programs(self) -> None:
         listen = self.config.listen_addr or f"{LOOPBACK}:{free_port()}"
         metrics = self.config.metrics_addr or f"{LOOPBACK}:{free_port()}"
-        self._bring_up(self._program("api", API, metrics, WVS_LISTEN_ADDR=listen))
+        api = self._program("api", API, metrics, WVS_LISTEN_ADDR=listen)
+        api.on_orphaned = signal.SIGTERM  # gunicorn's worker is a child of its own
+        self._bring_up(api)
         self.environment |= {"WVS_API_URL": f"http://{listen}", "WVS_METRICS_URL": f"http://{metrics}"}
         self._bring_up(self._program("worker", WORKER, f"{LOOPBACK}:{free_port()}"))
         self._bring_up(self._program("scheduler", SCHEDULER, f"{LOOPBACK}:{free_port()}"))
