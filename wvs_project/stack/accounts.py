@@ -30,9 +30,10 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def can_enter(self, path: Path) -> bool:
-        """Whether this account may look up names in `path` and in every directory above it."""
+        """Whether this account may look up names in `path` and in every directory above it, as far as they exist."""
         resolved = path.resolve()
-        return all(self._may_search(directory.stat()) for directory in (resolved, *resolved.parents))
+        directories = (directory for directory in (resolved, *resolved.parents) if directory.exists())
+        return all(self._may_search(directory.stat()) for directory in directories)
 
     def _may_search(self, status: os.stat_result) -> bool:
         if status.st_uid == self.uid:

@@ -27,13 +27,15 @@ def own_directory(path: Path, mode: int = PASSABLE) -> Path:
     return path
 
 
-def place_for(account: Account | None, state: Path) -> Path:
-    """A directory that `account` can enter: `state` itself, or one below /var/tmp that belongs to `state` alone."""
-    own_directory(state)
+def place_of(account: Account | None, state: Path) -> Path:
+    """A directory that `account` can enter: `state` itself, or one below /var/tmp that belongs to `state` alone.
+
+    Only says where; `own_directory` makes it.
+    """
     if account is None or account.can_enter(state):
         return state
     key = hashlib.sha256(os.fsencode(state.resolve())).hexdigest()[:16]
-    return own_directory(_FALLBACK / f"wvs-stack-{key}")
+    return _FALLBACK / f"wvs-stack-{key}"
 
 
 def reachable_copy(account: Account | None, source: Path, place: Path) -> Path:

@@ -21,7 +21,7 @@ from psycopg import sql
 from wvs_project.stack.accounts import Account, unprivileged_account
 from wvs_project.stack.errors import StackError
 from wvs_project.stack.orphans import kill_all, postgres_processes
-from wvs_project.stack.places import place_for, reachable_copy
+from wvs_project.stack.places import own_directory, place_of, reachable_copy
 from wvs_project.stack.processes import Child, Command
 from wvs_project.stack.waiting import LOOPBACK, free_port
 
@@ -71,7 +71,7 @@ def wheel_binaries() -> Path:
 
 def data_directory(state: Path) -> Path:
     """Where the server of `state` keeps its data: in it, or below /var/tmp where root's nobody cannot enter it."""
-    return place_for(unprivileged_account(), state) / "postgres" / "data"
+    return place_of(unprivileged_account(), state) / "postgres" / "data"
 
 
 class PostgresServer:
@@ -99,7 +99,7 @@ class PostgresServer:
         self._durable = durable
         self._log = log
         self._mark = mark or str(state)
-        self._place = place_for(self._account, state)
+        self._place = own_directory(place_of(self._account, own_directory(state)))
         self._installation = reachable_copy(self._account, installation or wheel_binaries(), self._place)
         self._child: Child | None = None
         self.port = port or free_port()
