@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 ENGINE_POINTS: Final = (
@@ -24,7 +25,31 @@ ENGINE_POINTS: Final = (
     "engine.apply.audited",
     "engine.apply.committed",
 )
-EXECUTOR_POINTS: Final[tuple[str, ...]] = ()
+EXECUTOR_POINTS: Final = (
+    "init.ground",
+    "init.built",
+    "init.placed.agent.lock",
+    "init.placed.agent",
+    "init.placed.control.json",
+    "init.placed.snapshots",
+    "init.placed.live",
+    "init.switched",
+    "create.staged",
+    "create.frozen",
+    "create.cloned",
+    "create.resumed",
+    "create.verified",
+    "create.described",
+    "create.published",
+    "set_current.copied",
+    "set_current.cloned",
+    "set_current.frozen",
+    "set_current.published",
+    "set_current.switched",
+    "set_current.resumed",
+    "drop.moved",
+    "drop.deleted",
+)
 POINTS: Final = frozenset(ENGINE_POINTS + EXECUTOR_POINTS)
 
 _armed: dict[str, Callable[[], None]] = {}
@@ -77,7 +102,7 @@ def _action(name: str, action: str) -> Callable[[], None]:
     if kind == "pause" and argument:
 
         def pause() -> None:
-            while not os.path.exists(argument):
+            while not Path(argument).exists():
                 time.sleep(0.005)
 
         return pause

@@ -1,0 +1,1 @@
+"""Clone drivers behind one interface (SPEC §2)."""

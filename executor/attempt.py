@@ -1,0 +1,115 @@
+"""One attempt at one task: what every operation works with, and its staging directory (SPEC §2, §7)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from executor import fence, tree
+from executor.clone.driver import CloneDriver
+from executor.config import ExecutorConfig
+from executor.contract import ExecuteTask, ExecutorFault, ProgressSink, Stopped, StopReason, StopSignal
+from executor.fence import Held
+from executor.layout import WorkspaceLayout
+
+_log = logging.getLogger(__name__)
+_DISCARD_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A request on its workspace. `published` is set right before the first thing becomes visible."""
+
+    ws: WorkspaceLayout
+    request: ExecuteTask
+    config: ExecutorConfig
+    driver: CloneDriver
+    stop: StopSignal
+    progress: ProgressSink
+    published: bool = False
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def holding(self) -> Iterator[Held]:
+        """The fence raised and the workspace's lock held; leftovers of this task's older attempts are deleted."""
+        with fence.hold(self.ws, self.request.fence, self.stop) as held:
+            self._delete_leftovers(held)
+            yield held
+
+    @property
+    def staging(self) -> Path:
+        """This attempt's own directory; it need not be there."""
+        return self.ws.staging(self.request.task_id, self.request.fence)
+
+    @contextmanager
+    def staged(self, held: Held) -> Iterator[Path]:
+        """The staging directory, made now and deleted at the end, whatever happened."""
+        staging = self.staging
+        staging.mkdir(mode=0o700)
+        try:
+            yield staging
+        finally:
+            self.discard(staging, held)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Note how long something took, in seconds."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - begin
+
+    def may_publish(self, held: Held) -> None:
+        """The last look before something becomes visible. Raises Stopped or FENCED; later stops are too late."""
+        held.check(force=True)
+        self.published = True
+
+    def discard(self, path: Path, held: Held) -> None:
+        """Delete something in staging, though the run itself may have been stopped. Never raises."""
+        with contextlib.suppress(OSError):
+            path.rmdir()  # most often it is empty
+            return
+        patience = StopSignal()
+        timer = threading.Timer(_DISCARD_SECONDS, patience.stop, [StopReason.TIMED_OUT])
+        timer.daemon = True
+        timer.start()
+        try:
+            self.delete(path, held, patience)
+        finally:
+            timer.cancel()
+            patience.close()
+
+    def delete(self, path: Path, held: Held, stop: StopSignal) -> str | None:
+        """Delete something in staging. Never raises: what stays is the sweeper's, and said in the answer."""
+        try:
+            self._delete(path, held, stop)
+        except (OSError, ExecutorFault, Stopped) as error:
+            _log.warning("staging stays behind: %s: %s", path, error)
+            return f"{path.name} could not be deleted: {error}"
+        return None
+
+    def _delete(self, path: Path, held: Held, stop: StopSignal) -> None:
+        """Small things by ourselves, a big tree by the driver."""
+        for child in list(path.iterdir()):
+            if child.is_symlink() or not child.is_dir():
+                child.unlink()
+        if any((child / "tree").exists() or child.name in ("tree", "live") for child in path.iterdir()):
+            self.driver.delete(path, held=held, stop=stop)
+            return
+        with tree.open_root(path) as root:
+            tree.delete_below(root)
+        path.rmdir()
+
+    def _delete_leftovers(self, held: Held) -> None:
+        """Staging of this task's attempts with lower fences: we hold the lock, so nobody works there."""
+        mine = self.request.task_id + "."
+        for left in self.ws.staging_dir.iterdir():
+            if left.name.startswith(mine) and left != self.staging:
+                self.discard(left, held)

@@ -1,0 +1,173 @@
+"""Clones on any file system, by copying, or by sharing blocks where the file system can (SPEC §2).
+
+Everything is opened below its directory's descriptor without following symlinks: an agent that lies about standing
+still can spoil its own snapshot, which the proof of quiet finds, but not make us copy what lies elsewhere (G16).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from executor import tree
+from executor.contract import ExecutorFault, FaultReason, Progress, ProgressSink, StopSignal
+from executor.fence import Held
+from executor.manifest import place_of, read_xattrs
+from executor.tree import Node
+
+FICLONE: Final = 0x40049409
+_CHUNK: Final = 16 * 1024 * 1024
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_Fill = Callable[[int, int, int], None]
+
+
+def copy_data(source: int, destination: int, size: int) -> None:
+    """Copy the bytes of a file and keep its holes."""
+    os.ftruncate(destination, size)
+    start = _next(source, 0, os.SEEK_DATA)
+    while start is not None and start < size:
+        end = _next(source, start, os.SEEK_HOLE) or size
+        _copy_range(source, destination, start, min(end, size))
+        start = _next(source, end, os.SEEK_DATA)
+
+
+def share_data(source: int, destination: int, size: int) -> None:
+    """Share the blocks (FICLONE). Raises OSError where the file system cannot."""
+    fcntl.ioctl(destination, FICLONE, source)
+
+
+def _next(fd: int, offset: int, whence: int) -> int | None:
+    try:
+        return os.lseek(fd, offset, whence)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
+
+
+def _copy_range(source: int, destination: int, start: int, end: int) -> None:
+    while start < end:
+        copied = os.copy_file_range(source, destination, min(end - start, _CHUNK), start, start)
+        if copied == 0:
+            return  # it shrank meanwhile: whoever compares will see it
+        start += copied
+
+
+class CopyDriver:
+    """One tree copier; `fill` says how the bytes of a file get there."""
+
+    def __init__(self, name: str, fill: _Fill) -> None:
+        self.name = name
+        self._fill = fill
+
+    def clone(self, source: Path, destination: Path, *, held: Held, stop: StopSignal, progress: ProgressSink) -> None:
+        """Directories get their times and modes last, children first."""
+        done = 0
+        directories: list[Node] = []
+
+        def visit(directory: int, path: bytes, nodes: list[Node]) -> None:
+            nonlocal done
+            with tree.open_directory(target, path) as into:
+                for node in nodes:
+                    held.check()
+                    self._copy_node(directory, into, node)
+            directories.extend(node for node in nodes if node.is_directory)
+            done += len(nodes)
+            progress(Progress("clone", entries_done=done))
+
+        destination.mkdir(mode=0o700)
+        with tree.open_root(source) as origin, tree.open_root(destination) as target:
+            tree.walk(origin, visit)
+            for node in reversed(directories):
+                parent = node.path.rpartition(b"/")[0]
+                with tree.open_directory(origin, parent) as directory, tree.open_directory(target, parent) as into:
+                    _finish(directory, into, node)
+            _finish(origin, target, Node(b".", b"", os.fstat(origin)))
+            _flush(target)
+
+    def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
+        """One name after the other."""
+        with tree.open_root(path) as root:
+            tree.delete_below(root)
+        path.rmdir()
+
+    def _copy_node(self, directory: int, into: int, node: Node) -> None:
+        mode = node.status.st_mode
+        if stat.S_ISDIR(mode):
+            os.mkdir(node.name, 0o700, dir_fd=into)
+        elif stat.S_ISREG(mode):
+            self._copy_file(directory, into, node)
+        elif stat.S_ISLNK(mode):
+            os.symlink(os.readlink(node.name, dir_fd=directory), node.name, dir_fd=into)
+            _own(into, node)
+            _date(into, node)
+        else:
+            # FIFOs and sockets; devices where we may make them.
+            os.mknod(node.name, mode, node.status.st_rdev, dir_fd=into)
+            _finish(directory, into, node)
+
+    def _copy_file(self, directory: int, into: int, node: Node) -> None:
+        source = os.open(node.name, _READ, dir_fd=directory)
+        try:
+            status = os.fstat(source)
+            if not stat.S_ISREG(status.st_mode) or status.st_ino != node.status.st_ino:
+                raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"{os.fsdecode(node.path)!r} was replaced meanwhile")
+            destination = os.open(node.name, _WRITE, 0o600, dir_fd=into)
+            try:
+                self._fill(source, destination, status.st_size)
+            finally:
+                os.close(destination)
+        finally:
+            os.close(source)
+        _finish(directory, into, node)
+
+
+def _finish(directory: int, into: int, node: Node) -> None:
+    """Owner first (a change clears setuid and capabilities), the mode after what it may forbid, times last."""
+    _own(into, node)
+    if node.is_directory or stat.S_ISREG(node.status.st_mode):
+        for key, value in read_xattrs(directory, node.name):
+            os.setxattr(place_of(into, node.name), key, value, follow_symlinks=False)
+    os.chmod(node.name, stat.S_IMODE(node.status.st_mode), dir_fd=into)
+    _date(into, node)
+
+
+def _own(into: int, node: Node) -> None:
+    made = os.stat(node.name, dir_fd=into, follow_symlinks=False)
+    if (made.st_uid, made.st_gid) != (node.status.st_uid, node.status.st_gid):
+        os.chown(node.name, node.status.st_uid, node.status.st_gid, dir_fd=into, follow_symlinks=False)
+
+
+def _date(into: int, node: Node) -> None:
+    times = (node.status.st_atime_ns, node.status.st_mtime_ns)
+    os.utime(node.name, ns=times, dir_fd=into, follow_symlinks=False)
+
+
+def _flush(root: int) -> None:
+    """Everything of that file system to disk: one call instead of an fsync for each file."""
+    if _LIBC.syncfs(root) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def reflink_works(directory: Path) -> bool:
+    """Whether two files in that directory can share blocks."""
+    source, destination = directory / ".wvs-reflink-a", directory / ".wvs-reflink-b"
+    try:
+        source.write_bytes(b"x" * 4096)
+        with source.open("rb") as origin, destination.open("wb") as target:
+            share_data(origin.fileno(), target.fileno(), 4096)
+    except OSError:
+        return False
+    finally:
+        source.unlink(missing_ok=True)
+        destination.unlink(missing_ok=True)
+    return True

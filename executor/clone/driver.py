@@ -1,0 +1,29 @@
+"""What every clone driver does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from executor.contract import ProgressSink, StopSignal
+from executor.fence import Held
+
+
+class CloneDriver(Protocol):
+    """Copies a tree exactly as it is: owner, mode, times of files, extended attributes, symlinks as they are (G18).
+
+    Hard links become separate files.
+    """
+
+    name: str
+
+    def clone(self, source: Path, destination: Path, *, held: Held, stop: StopSignal, progress: ProgressSink) -> None:
+        """Make `destination`, which must not exist, a durable copy of `source`.
+
+        Raises ExecutorFault (CLONE_FAILED, NO_SPACE, FENCED), Stopped, OSError.
+        """
+        ...
+
+    def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
+        """Delete a tree, past any trash. Raises ExecutorFault, Stopped, OSError."""
+        ...

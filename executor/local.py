@@ -1,0 +1,137 @@
+"""The executor inside the caller's process (SPEC §1), which then holds the rights of both planes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+
+from executor.attempt import Attempt
+from executor.clone.choice import choose_driver, is_juicefs
+from executor.clone.driver import CloneDriver
+from executor.config import ExecutorConfig, ExecutorConfigError, read_config
+from executor.contract import (
+    ExecuteTask,
+    ExecutorFault,
+    FaultReason,
+    OperationName,
+    Outcome,
+    Progress,
+    ProgressSink,
+    StopSignal,
+)
+from executor.faults import fault_of
+from executor.layout import Layout
+from executor.operations import init_workspace, set_current, snapshot_create, snapshot_drop
+from wvs_agent.protocol import UnsafeFileError
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class _Operation(Protocol):
+    """What a module of `operations` offers."""
+
+    def run(self, attempt: Attempt) -> Outcome: ...
+
+    def published(self, attempt: Attempt) -> Outcome | None: ...
+
+
+_OPERATIONS: Final[dict[OperationName, _Operation]] = {
+    OperationName.INIT_WORKSPACE: init_workspace,
+    OperationName.SNAPSHOT_CREATE: snapshot_create,
+    OperationName.SNAPSHOT_DROP: snapshot_drop,
+    OperationName.SET_CURRENT: set_current,
+}
+
+
+def open_local_executor() -> LocalExecutor:
+    """From the environment. Raises ExecutorConfigError."""
+    return LocalExecutor(read_config())
+
+
+class LocalExecutor:
+    """Implements contract.Executor. Thread-safe: the workspace's lock lets one call at a time work on it."""
+
+    def __init__(self, config: ExecutorConfig, driver: CloneDriver | None = None) -> None:
+        """Raises ExecutorConfigError for a mount that is missing, dead or unusable."""
+        self._config = config
+        self._driver = driver or choose_driver(config)
+        self._layout = Layout(config.mount_path)
+        self._device = config.mount_path.stat().st_dev
+        _log.warning(
+            "the executor runs inside this process, which holds the rights of both planes; volume %s, driver %s",
+            config.mount_path,
+            self._driver.name,
+        )
+        if self._driver.name == "copy":
+            _log.warning("driver copy: every snapshot and every switch copies all bytes")
+        if not config.protects_from_agent:
+            _log.warning("the agent runs under the executor's own uid: nothing protects our files from it")
+
+    @property
+    def driver_name(self) -> str:
+        """The clone driver in use."""
+        return self._driver.name
+
+    def execute(self, request: ExecuteTask, *, stop: StopSignal, progress: ProgressSink) -> Outcome:
+        """See contract.Executor."""
+        attempt = self._attempt(request, stop, progress)
+        return self._speaking(attempt, lambda: _operation(request).run(attempt))
+
+    def probe(self, request: ExecuteTask, *, stop: StopSignal) -> Outcome | None:
+        """See contract.Executor."""
+        attempt = self._attempt(request, stop, _no_progress)
+
+        def look() -> Outcome | None:
+            if request.op is OperationName.INIT_WORKSPACE:
+                init_workspace.make_ground(attempt.ws)
+            with attempt.holding():
+                return _operation(request).published(attempt)
+
+        return self._speaking(attempt, look)
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def _attempt(self, request: ExecuteTask, stop: StopSignal, progress: ProgressSink) -> Attempt:
+        return Attempt(
+            ws=self._layout.workspace(request.wsid),
+            request=request,
+            config=self._config,
+            driver=self._driver,
+            stop=stop,
+            progress=progress,
+        )
+
+    def _speaking(self, attempt: Attempt, work: Callable[[], T]) -> T:
+        """Run it, and say what went wrong in the words of the port."""
+        try:
+            self._refuse_another_volume()
+            attempt.stop.check()
+            return work()
+        except ExecutorFault as fault:
+            fault.outcome_unknown = fault.outcome_unknown or attempt.published
+            raise
+        except UnsafeFileError as error:
+            raise ExecutorFault(FaultReason.UNSAFE_PATH, str(error), outcome_unknown=attempt.published) from error
+        except OSError as error:
+            raise fault_of(error, outcome_unknown=attempt.published) from error
+
+    def _refuse_another_volume(self) -> None:
+        """An unmounted mount point is an empty directory: nothing must ever be made there."""
+        mount = self._config.mount_path
+        same = is_juicefs(mount) if self._driver.name == "juicefs" else mount.stat().st_dev == self._device
+        if not same:
+            raise ExecutorFault(FaultReason.UNAVAILABLE, f"{mount} is not the volume that it was at the start")
+
+
+def _operation(request: ExecuteTask) -> _Operation:
+    return _OPERATIONS[OperationName(request.op)]
+
+
+def _no_progress(progress: Progress) -> None:
+    """A probe has none to tell."""
+
+
+__all__ = ["ExecutorConfigError", "LocalExecutor", "open_local_executor"]

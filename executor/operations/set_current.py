@@ -1,0 +1,81 @@
+"""set_current: a new live tree from a snapshot; the agent stands still for the switch alone (SPEC §7)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from executor import contract, descriptor, failpoints, manifest, switch
+from executor.attempt import Attempt
+from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome
+from executor.fence import Held
+from executor.freeze import freeze
+from executor.layout import snapshot_tree
+
+SWITCH_MARGIN: Final = 1.0
+"""Seconds of lease that must be left right before the switch."""
+
+
+def run(attempt: Attempt) -> Outcome:
+    """Clone while the agent runs, then freeze, publish by rename, switch `current`, resume. The old tree stays."""
+    ws = attempt.ws
+    live_id = contract.live_id_for(attempt.request.task_id)
+    live = ws.live(live_id)
+    with attempt.holding() as held:
+        done = published(attempt)
+        if done is not None:
+            return done
+        with attempt.staged(held) as staging:
+            staged = staging / "live"
+            # An earlier attempt of this very task may have published the tree and died before the switch.
+            ready = switch.is_real_directory(live)
+            if not ready:
+                _clone(attempt, held, staged)
+            failpoints.hit("set_current.cloned")
+            agent = _switch_in_freeze(attempt, held, staged=None if ready else staged, live=live)
+            failpoints.hit("set_current.resumed")
+    return Outcome(live_id=live_id, clone_driver=attempt.driver.name, agent=agent, timings=attempt.timings)
+
+
+def published(attempt: Attempt) -> Outcome | None:
+    """Whether `current` points at this task's own tree."""
+    live_id = contract.live_id_for(attempt.request.task_id)
+    if switch.read_current(attempt.ws) != attempt.ws.link_target(live_id):
+        return None
+    if not switch.is_real_directory(attempt.ws.live(live_id)):
+        return None
+    return Outcome(live_id=live_id, already_done=True)
+
+
+def _clone(attempt: Attempt, held: Held, staged: Path) -> None:
+    """The snapshot's tree in staging, the same to the last attribute. Raises SNAPSHOT_MISSING."""
+    ws, request = attempt.ws, attempt.request
+    snapshot = ws.snapshot(request.snapshot_id)
+    described = descriptor.read(snapshot, wsid=request.wsid, snapshot_id=snapshot.name)
+    if described is None:
+        raise ExecutorFault(FaultReason.SNAPSHOT_MISSING, f"{snapshot} is not a complete snapshot")
+    with attempt.timed("clone"):
+        attempt.driver.clone(snapshot_tree(snapshot), staged, held=held, stop=attempt.stop, progress=attempt.progress)
+    failpoints.hit("set_current.copied")
+    if attempt.config.verify_quiet:
+        with attempt.timed("verify"):
+            digest = manifest.scan(staged, check=held.check).digest
+        if digest != described.manifest_digest:
+            raise ExecutorFault(
+                FaultReason.CLONE_FAILED, f"the clone has manifest {digest}, the snapshot {described.manifest_digest}"
+            )
+
+
+def _switch_in_freeze(attempt: Attempt, held: Held, *, staged: Path | None, live: Path) -> AgentReport:
+    ws = attempt.ws
+    with freeze(ws, attempt.request, attempt.config, attempt.stop) as quiet, attempt.timed("switch"):
+        failpoints.hit("set_current.frozen")
+        held.check(force=True)
+        if staged is not None:
+            switch.publish(staged, live, displaced=attempt.staging / "displaced")
+        failpoints.hit("set_current.published")
+        quiet.check(margin=SWITCH_MARGIN)
+        attempt.may_publish(held)
+        switch.point_current(ws, ws.link_target(live.name), staging=attempt.staging)
+        failpoints.hit("set_current.switched")
+    return quiet.report

@@ -1,0 +1,34 @@
+"""snapshot_drop: out of its place by one rename, then deleted (SPEC §6, §7)."""
+
+from __future__ import annotations
+
+import os
+
+from executor import failpoints
+from executor.attempt import Attempt
+from executor.contract import Outcome
+from executor.descriptor import fsync_directory
+
+
+def run(attempt: Attempt) -> Outcome:
+    """The row is marked already. The directory itself becomes this attempt's staging: that needs no space."""
+    place = attempt.ws.snapshot(attempt.request.snapshot_id)
+    with attempt.holding() as held:
+        done = published(attempt)
+        if done is not None:
+            return done
+        attempt.may_publish(held)
+        place.rename(attempt.staging)
+        fsync_directory(place.parent)
+        failpoints.hit("drop.moved")
+        with attempt.timed("delete"):
+            left = attempt.delete(attempt.staging, held, attempt.stop)
+        failpoints.hit("drop.deleted")
+    return Outcome(timings=attempt.timings, warnings=(left,) if left else ())
+
+
+def published(attempt: Attempt) -> Outcome | None:
+    """Whether nothing is left in its place."""
+    if os.path.lexists(attempt.ws.snapshot(attempt.request.snapshot_id)):
+        return None
+    return Outcome(already_done=True)

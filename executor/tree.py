@@ -1,0 +1,115 @@
+"""Walking a tree that somebody else can change (SPEC §2; G16): by descriptors, never through a symlink.
+
+Paths are bytes relative to the tree's root, so that any name and any depth works. A directory is opened component by
+component with O_NOFOLLOW: what is swapped for a symlink meanwhile is refused, not followed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_PASSING: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One entry: its name, its path from the root, its lstat."""
+
+    name: bytes
+    path: bytes
+    status: os.stat_result
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a real directory."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+
+@contextmanager
+def open_root(path: str | os.PathLike[str]) -> Iterator[int]:
+    """A descriptor of the tree's root, which must be a real directory. Raises OSError."""
+    fd = os.open(path, _DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def open_directory(root: int, path: bytes) -> Iterator[int]:
+    """A directory below the root, readable; `b""` is the root itself. Raises OSError."""
+    fd = os.open(b".", _DIRECTORY, dir_fd=root) if not path else _descend(root, path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _descend(root: int, path: bytes) -> int:
+    *passing, last = path.split(b"/")
+    at, own = root, False
+    try:
+        for name in passing:
+            below = os.open(name, _PASSING, dir_fd=at)
+            if own:
+                os.close(at)
+            at, own = below, True
+        return os.open(last, _DIRECTORY, dir_fd=at)
+    finally:
+        if own:
+            os.close(at)
+
+
+def list_nodes(directory: int, path: bytes) -> list[Node]:
+    """What a directory holds, by name. scandir and lstat at once: that refreshes attributes that a mount has cached."""
+    prefix = path + b"/" if path else b""
+    with os.scandir(directory) as entries:
+        names = [os.fsencode(entry.name) for entry in entries]
+    nodes = [Node(name, prefix + name, os.stat(name, dir_fd=directory, follow_symlinks=False)) for name in names]
+    nodes.sort(key=lambda node: node.name)
+    return nodes
+
+
+Visit = Callable[[int, bytes, list[Node]], None]
+
+
+def walk(root: int, visit: Visit) -> None:
+    """Call `visit(directory, path, nodes)` for each directory, parents first. Raises OSError."""
+    waiting = [b""]
+    while waiting:
+        path = waiting.pop()
+        with open_directory(root, path) as directory:
+            nodes = list_nodes(directory, path)
+            visit(directory, path, nodes)
+        waiting.extend(node.path for node in reversed(nodes) if node.is_directory)
+
+
+def delete_below(root: int) -> None:
+    """Delete everything below the root, never following a symlink. Raises OSError; what is gone already is no error."""
+    directories: list[bytes] = []
+
+    def visit(directory: int, path: bytes, nodes: list[Node]) -> None:
+        os.fchmod(directory, 0o700)
+        directories.extend(node.path for node in nodes if node.is_directory)
+        for node in nodes:
+            if not node.is_directory:
+                _gone(os.unlink, node.name, directory)
+
+    walk(root, visit)
+    for path in reversed(directories):
+        parent, _, name = path.rpartition(b"/")
+        with open_directory(root, parent) as directory:
+            _gone(os.rmdir, name, directory)
+
+
+def _gone(remove: Callable[..., None], name: bytes, directory: int) -> None:
+    try:
+        remove(name, dir_fd=directory)
+    except FileNotFoundError:
+        return
