@@ -41,10 +41,11 @@ def fault(reason: FaultReason, *, unknown: bool = False) -> Step:
 
 
 class Gate:
-    """A step that holds the call until `open()`; it obeys a stop unless told not to."""
+    """A step that holds the call until `open()`; it obeys a stop unless told not to. `then` is what comes after."""
 
-    def __init__(self, *, obeys: bool = True) -> None:
+    def __init__(self, *, obeys: bool = True, then: Step = nothing) -> None:
         self._obeys = obeys
+        self._then = then
         self._open = threading.Event()
         self._entered = threading.Event()
         self.stop: StopSignal | None = None
@@ -58,11 +59,18 @@ class Gate:
             stop.check()
         elif not self._open.wait(LIMIT):
             raise TimeoutError("nobody opened the gate")
+        self._then(request, stop)
 
     def wait_entered(self) -> None:
         """Until a call stands in the gate."""
         if not self._entered.wait(LIMIT):
             raise TimeoutError("nobody came to the gate")
+
+    def wait_stopped(self) -> None:
+        """Until the call in the gate was told to stop."""
+        self.wait_entered()
+        if self.stop is None or not self.stop.wait(LIMIT):
+            raise TimeoutError("nobody told the call to stop")
 
     def open(self) -> None:
         """Let it go on."""

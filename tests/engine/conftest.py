@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
 from dramatiq import Message, get_broker
 
 from executor import failpoints
@@ -22,9 +23,11 @@ BACKOFF = 5.0
 
 
 @pytest.fixture(autouse=True)
-def _clean(transactional_db: None) -> Iterator[None]:
+def logs(transactional_db: None) -> Iterator[list[Any]]:
+    """What was logged. And before each test nothing waits on the queue, after it no failpoint is armed."""
     get_broker().flush(QUEUE)
-    yield
+    with structlog.testing.capture_logs() as captured:
+        yield captured
     failpoints.disarm_all()
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 from django.db import connection
 
+from executor.contract import ExecuteTask
 from snapshots.models import Snapshot
 from tasks.engine import Engine
 from tasks.models import Op, Task
+from tasks.registry import operation_for
 from tasks.states import Status
 from tests.factories import make_snapshot, make_task, make_workspace
 from tests.fakes import FakeExecutor, Gate
@@ -79,3 +81,19 @@ def workspace_with_snapshot() -> tuple[Workspace, Snapshot]:
     """An ACTIVE workspace and a snapshot of it that is not current."""
     workspace = make_workspace()
     return workspace, make_snapshot(workspace)
+
+
+def request_of(task: Task) -> ExecuteTask:
+    """What the executor was asked by the attempt that the row tells of."""
+    return operation_for(task.op).request(fresh(task))
+
+
+def wait_listening() -> None:
+    """Until a supervisor listens for cancels and has looked at the table once."""
+    eventually(
+        lambda: query(
+            "SELECT 1 FROM pg_stat_activity WHERE application_name = 'wvs-supervisor' AND state = 'idle' "
+            "AND query LIKE 'SELECT task_id FROM tasks%%'"
+        ),
+        "a supervisor to listen",
+    )
