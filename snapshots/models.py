@@ -44,6 +44,8 @@ class Snapshot(models.Model):
     objects: ClassVar[SnapshotQuerySet] = SnapshotQuerySet.as_manager()  # type: ignore[assignment]
 
     workspace_id: str
+    is_current: bool
+    """Only on rows of `saying_which_is_current`."""
 
     class Meta:
         db_table = "snapshots"

@@ -19,8 +19,11 @@ from wvs_project.ids import new_snapshot_id
 
 
 def kept_snapshot(*, wsid: str, snapshot_id: str) -> Snapshot:
-    """A snapshot of this workspace that is not dropped. Raises NOT_FOUND, also for another workspace's (G6)."""
-    snapshot = Snapshot.objects.of_workspace(wsid).kept().filter(pk=snapshot_id).first()
+    """A snapshot of this workspace that is not dropped. Raises NOT_FOUND, also for another workspace's (G6).
+
+    It says whether it is current.
+    """
+    snapshot = Snapshot.objects.of_workspace(wsid).kept().saying_which_is_current().filter(pk=snapshot_id).first()
     if snapshot is None:
         raise WvsError(ErrorCode.NOT_FOUND, f"workspace {wsid} has no snapshot {snapshot_id}")
     return snapshot

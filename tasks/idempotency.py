@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final
 
 KEY_PATTERN: Final = r"^[\x21-\x7e]{1,255}$"
 """What an Idempotency-Key may be: 1 to 255 visible ASCII characters."""
+
+_EXACT: Final = Context(prec=5000)
+"""Decimal's own context would round to 28 digits and take two numbers for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def _canonical_number(number: Decimal) -> object:
     """An integer where it is one and not absurdly long, else its shortest decimal form, kept apart from strings."""
     if number == 0:
         return 0
-    number = number.normalize()
+    number = number.normalize(_EXACT)
     exponent = number.as_tuple().exponent
     assert isinstance(exponent, int)
     if 0 <= exponent <= 64:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 class TaskQuerySet(QuerySet["Task"]):
     """Nothing here locks unless its name says so."""
 
+    def matching(self, *, wsid: str | None = None, status: str | None = None, op: str | None = None) -> Self:
+        """Those that a reader asked for."""
+        asked = {"workspace_id": wsid, "status": status, "op": op}
+        return self.filter(**{name: value for name, value in asked.items() if value is not None})
+
     def of_workspace(self, wsid: str) -> Self:
         """Those of one workspace."""
         return self.filter(workspace_id=wsid)

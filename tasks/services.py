@@ -30,6 +30,14 @@ class Accepted:
     replayed: bool = False
 
 
+def get_task(*, task_id: str) -> Task:
+    """The task as it is now. Raises NOT_FOUND."""
+    task = Task.objects.filter(pk=task_id).first()
+    if task is None:
+        raise WvsError(ErrorCode.NOT_FOUND, f"no task {task_id}")
+    return task
+
+
 def blocker(task: Task) -> Blocker:
     """How a task that stands in the way is named in an error's details."""
     return {"task_id": task.task_id, "op": task.op, "status": task.status}

@@ -27,6 +27,14 @@ class Provisioning:
     accepted: Accepted
 
 
+def get_workspace(*, wsid: str) -> Workspace:
+    """The workspace as it is now, in whatever state. Raises NOT_FOUND."""
+    workspace = Workspace.objects.filter(pk=wsid).first()
+    if workspace is None:
+        raise WvsError(ErrorCode.NOT_FOUND, f"no workspace {wsid}")
+    return workspace
+
+
 def lock_workspace(wsid: str) -> Workspace:
     """STATE(wsid) until the transaction ends. Raises NOT_FOUND, or CONFLICT_LOCKED past the lock timeout."""
     try:
