@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -38,15 +39,23 @@ def place_of(account: Account | None, state: Path) -> Path:
     return _FALLBACK / f"wvs-stack-{key}"
 
 
-def reachable_copy(account: Account | None, source: Path, place: Path) -> Path:
-    """`source`, or a copy of it below `place` when `account` cannot enter it. A copy is complete or not there."""
-    if account is None or account.can_enter(source):
-        return source
-    copy = place / source.name
+def reachable_copy(account: Account | None, base: Path, parts: Sequence[str], copy: Path) -> Path:
+    """`base`, or `copy` with the `parts` of it when `account` cannot enter one. A copy is complete or not there."""
+    if account is None or all(account.can_enter(base / part) for part in parts):
+        return base
     if not copy.exists():
-        half = place / f".{source.name}.half"
+        half = copy.with_name(f".{copy.name}.half")
         shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(source, half, symlinks=True)
-        half.chmod(0o755)
+        for part in parts:
+            shutil.copytree(base / part, half / part, symlinks=True)
+        _open_to_all(half)
         half.rename(copy)
     return copy
+
+
+def _open_to_all(root: Path) -> None:
+    """Readable and, where its owner may, executable for everybody: a strict umask may have closed it."""
+    for path in (root, *root.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))

