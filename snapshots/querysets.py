@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from django.db.models import F, Q, QuerySet
 
 if TYPE_CHECKING:
-    from snapshots.models import Snapshot
+    from snapshots.models import Snapshot  # noqa: F401 — named in the base class
 
 
 class SnapshotQuerySet(QuerySet["Snapshot"]):
