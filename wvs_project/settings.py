@@ -7,9 +7,14 @@ from pathlib import Path
 from psycopg.conninfo import conninfo_to_dict
 
 from wvs_project.config import get_config
+from wvs_project.http.converters import SCHEMAS as PATH_SCHEMAS
+from wvs_project.http.schema import COMPONENTS
+from wvs_project.logging import configure_logging
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 CONFIG = get_config()
+configure_logging(CONFIG.log_level, CONFIG.log_format)
+LOGGING_CONFIG = None
 
 SECRET_KEY = CONFIG.secret_key
 DEBUG = CONFIG.debug
@@ -27,6 +32,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "pgtrigger",
     "django_dramatiq",
+    "wvs_project.http.apps.HttpConfig",
     "tasks.apps.TasksConfig",
     "workspaces.apps.WorkspacesConfig",
     "snapshots.apps.SnapshotsConfig",
@@ -35,7 +41,9 @@ INSTALLED_APPS = [
 MIGRATION_MODULES = {"django_dramatiq": None}
 
 MIDDLEWARE = [
+    "wvs_project.http.middleware.RequestContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -99,12 +107,44 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
 STATIC_URL = "static/"
+# Static files come straight from the packages: nothing to collect, nothing from elsewhere.
+WHITENOISE_USE_FINDERS = True
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "wvs_project.http.negotiation.AlwaysJson",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "wvs_project.http.exceptions.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
     "UNAUTHENTICATED_USER": None,
 }
-SPECTACULAR_SETTINGS = {"TITLE": "WVS", "VERSION": "1", "OAS_VERSION": "3.1.1"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "WVS, the Workspace Versioning Service",
+    "DESCRIPTION": (
+        "Snapshot, roll back and drop the working directories of AI agents. Writes that take time answer 202 with a "
+        "task; follow it with `GET /v1/tasks/{task_id}?wait=30`."
+    ),
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SCHEMA_PATH_PREFIX": "/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "PATH_CONVERTER_OVERRIDES": PATH_SCHEMAS,
+    "APPEND_COMPONENTS": COMPONENTS,
+    "ENUM_SUFFIX": "",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "TaskStatus": "tasks.states.Status",
+        "TaskOp": "tasks.models.Op",
+        "WorkspaceState": "workspaces.states.WorkspaceState",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "wvs_project.http.schema.close_request_bodies",
+    ],
+}

@@ -1,0 +1,117 @@
+"""Logs (SPEC §11): one JSON object a line on stderr, or coloured text on a terminal.
+
+Everything goes through here, structlog's loggers and the standard library's alike. What the contextvars of structlog
+hold (request_id, task_id, wsid, op, attempt, trace_id) is on every line. Secrets are struck out.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+_OURS: Final = "wvs"
+_SECRET_NAMES: Final = re.compile(r"password|passwd|secret|authorization|api_?key|dsn|conninfo|cookie", re.IGNORECASE)
+_SECRET_IN_TEXT: Final = (
+    # scheme://user:password@host, and password=… of a libpq connection string
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/\s:@]*):[^@\s]*@", re.IGNORECASE), r"\1:***@"),
+    (
+        re.compile(r"(\b(?:password|passwd|secret(?:_?key)?)\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s,;&]+)", re.IGNORECASE),
+        r"\1***",
+    ),
+)
+_QUIETER: Final = {
+    # A 4xx is in the access log; a 5xx comes with its traceback.
+    "django.request": logging.ERROR,
+    "django.server": logging.ERROR,
+    "dramatiq": logging.INFO,
+}
+
+
+def _scrub(value: Any) -> Any:
+    if isinstance(value, str):
+        for pattern, replacement in _SECRET_IN_TEXT:
+            value = pattern.sub(replacement, value)
+        return value
+    if isinstance(value, dict):
+        return {key: "***" if _SECRET_NAMES.search(str(key)) else _scrub(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrub(item) for item in value]
+    return value
+
+
+def strike_out_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Processor: values named like a secret, and passwords inside texts and tracebacks."""
+    for key, value in event.items():
+        if not key.startswith("_"):
+            event[key] = "***" if _SECRET_NAMES.search(key) else _scrub(value)
+    return event
+
+
+def _order(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    first = {name: event.pop(name) for name in ("ts", "level", "event") if name in event}
+    return {**first, **event}
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what sys.stderr is at that moment."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.name = _OURS
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        raise AttributeError("it is sys.stderr")
+
+
+def configure_logging(level: str, fmt: str) -> None:
+    """Set up this process's logging; a repeat replaces the one before.
+
+    `level` is debug, info, warning or error; `fmt` is json, console, or auto: console on a terminal, else json.
+    """
+    on_terminal = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.StackInfoRenderer(),
+        structlog.stdlib.ExtraAdder(allow=()),
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = _Stderr()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_last_steps(on_terminal=on_terminal))
+    )
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if handler.name == _OURS]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for name, least in _QUIETER.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
+
+
+def _last_steps(*, on_terminal: bool) -> list[Processor]:
+    forget_record = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if on_terminal:
+        renderer = structlog.dev.ConsoleRenderer(timestamp_key="ts", event_key="event")
+        return [forget_record, strike_out_secrets, renderer]
+    traceback = structlog.processors.format_exc_info
+    as_json = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+    return [forget_record, traceback, strike_out_secrets, _order, as_json]
