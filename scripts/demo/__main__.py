@@ -130,6 +130,7 @@ def with_agent(story: Story, agent: AgentProcess) -> str:
     with story.step("snapshot"):
         first = story.snapshot("the project works")
         item = story.api.call("GET", f"{story.path}/snapshots/{first}", 200)
+        check(item["entries"] == len(project) - 1, f"{item['entries']} entries instead of {len(project) - 1}")
         story.note(f"{first}: {item['entries']} entries, {item['bytes']} bytes")
         standstill(story, agent)
     with story.step("the agent wrecks the project"):
