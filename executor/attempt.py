@@ -57,6 +57,16 @@ class Attempt:
         finally:
             self.discard(staging, held)
 
+    @property
+    def verifies(self) -> bool:
+        """Whether quiet is proved and clones are compared with what they were made from."""
+        return self.config.verify_quiet != "off"
+
+    @property
+    def scans_xattrs(self) -> bool:
+        """Whether scans look at extended attributes."""
+        return self.driver.copies_xattrs or self.config.verify_quiet == "full"
+
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Note how long something took, in seconds."""

@@ -18,6 +18,7 @@ from marshmallow.validate import OneOf
 from executor.durations import parse_duration
 
 CLONE_DRIVERS: Final = ("auto", "juicefs", "reflink", "copy")
+VERIFY_LEVELS: Final = ("on", "off", "full")
 
 
 class ExecutorConfigError(Exception):
@@ -37,7 +38,8 @@ class ExecutorConfig:
     agent_gid: int
     clone_driver: str
     clone_threads: int
-    verify_quiet: bool
+    verify_quiet: str
+    """on; off; or full: extended attributes are looked at too where that is slow (JuiceFS)."""
     juicefs: Path | None
     """The juicefs program; None if there is none."""
 
@@ -84,7 +86,7 @@ def _read(env: FileAwareEnv) -> ExecutorConfig:
         agent_gid=env.int("EXECUTOR_AGENT_GID", os.getegid()),
         clone_driver=env.str("EXECUTOR_CLONE_DRIVER", "auto", validate=OneOf(CLONE_DRIVERS)),
         clone_threads=env.int("EXECUTOR_CLONE_THREADS", 8),
-        verify_quiet=env.bool("EXECUTOR_VERIFY_QUIET", True),
+        verify_quiet=env.str("EXECUTOR_VERIFY_QUIET", "on", validate=OneOf(VERIFY_LEVELS)),
         juicefs=_juicefs_program(env.str("EXECUTOR_JUICEFS", "")),
     )
 

@@ -2,7 +2,8 @@
 
 A scan sees what a clone keeps (kind, mode, owner, size, time of last change, symlink target, extended attributes) and
 what only this tree has (inode, time of last status change), which tells a change that was made to look like none.
-Times of directories are left out: on JuiceFS they lag by up to 100 ms.
+Times of directories are left out: on JuiceFS they lag by up to 100 ms. Extended attributes are optional: on JuiceFS
+each entry's cost a request to the metadata engine, ten times all the rest, and the command clones them by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from executor import tree
 from executor.tree import Node
 
 _NO_XATTRS: Final = (errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES)
+_KINDS: Final = {False: "sha256", True: "sha256-xattrs"}
 Check = Callable[[], None]
 
 
@@ -48,6 +50,7 @@ class Manifest:
     """A scan. `identity` is (device, inode, ctime in ns, 0 for directories) by path."""
 
     kept: dict[bytes, Kept]
+    with_xattrs: bool
     identity: dict[bytes, tuple[int, int, int]]
 
     @property
@@ -62,12 +65,12 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over everything a clone keeps, in the order of the paths."""
+        """SHA-256 over what was scanned, in the order of the paths; it begins with the kind of scan."""
         digest = hashlib.sha256(b"wvs-manifest-1\0")
         for path in sorted(self.kept):
             digest.update(_sized(path))
             digest.update(_sized(self.kept[path].encode()))
-        return f"sha256:{digest.hexdigest()}"
+        return f"{_KINDS[self.with_xattrs]}:{digest.hexdigest()}"
 
     def is_clone_of(self, other: Manifest) -> str | None:
         """None if both keep the same; else the first difference, for people."""
@@ -78,13 +81,18 @@ class Manifest:
         return _difference(before.kept, self.kept) or _difference(before.identity, self.identity)
 
 
-def scan(root: str | os.PathLike[str], *, check: Check = lambda: None) -> Manifest:
+def digest_has_xattrs(digest: str) -> bool:
+    """Whether a digest was made of a scan with extended attributes: only a scan of the same kind compares with it."""
+    return digest.partition(":")[0] == _KINDS[True]
+
+
+def scan(root: str | os.PathLike[str], *, xattrs: bool, check: Check = lambda: None) -> Manifest:
     """Look at every entry of the tree. `check` is called at each directory. Raises OSError and what `check` raises."""
     kept: dict[bytes, Kept] = {}
     identity: dict[bytes, tuple[int, int, int]] = {}
 
     def add(directory: int, node: Node) -> None:
-        kept[node.path] = _keep(directory, node)
+        kept[node.path] = _keep(directory, node, xattrs=xattrs)
         status = node.status
         changed = 0 if node.is_directory else status.st_ctime_ns
         identity[node.path] = (status.st_dev, status.st_ino, changed)
@@ -98,10 +106,10 @@ def scan(root: str | os.PathLike[str], *, check: Check = lambda: None) -> Manife
 
     with tree.open_root(root) as fd:
         tree.walk(fd, visit)
-    return Manifest(kept, identity)
+    return Manifest(kept, xattrs, identity)
 
 
-def _keep(directory: int, node: Node) -> Kept:
+def _keep(directory: int, node: Node, *, xattrs: bool) -> Kept:
     status, mode = node.status, node.status.st_mode
     is_link = stat.S_ISLNK(mode)
     return Kept(
@@ -112,7 +120,7 @@ def _keep(directory: int, node: Node) -> Kept:
         mtime_ns=0 if node.is_directory else status.st_mtime_ns,
         target=os.readlink(node.name, dir_fd=directory) if is_link else b"",
         # User attributes live on files and directories only.
-        xattrs=read_xattrs(directory, node.name) if node.is_directory or stat.S_ISREG(mode) else (),
+        xattrs=read_xattrs(directory, node.name) if xattrs and (node.is_directory or stat.S_ISREG(mode)) else (),
     )
 
 

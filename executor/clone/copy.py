@@ -64,6 +64,8 @@ def _copy_range(source: int, destination: int, start: int, end: int) -> None:
 class CopyDriver:
     """One tree copier; `fill` says how the bytes of a file get there."""
 
+    copies_xattrs = True
+
     def __init__(self, name: str, fill: _Fill) -> None:
         self.name = name
         self._fill = fill

@@ -16,6 +16,8 @@ class CloneDriver(Protocol):
     """
 
     name: str
+    copies_xattrs: bool
+    """Whether it copies extended attributes one by one, so that a scan should look at them too."""
 
     def clone(self, source: Path, destination: Path, *, held: Held, stop: StopSignal, progress: ProgressSink) -> None:
         """Make `destination`, which must not exist, a durable copy of `source`.

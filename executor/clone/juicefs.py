@@ -19,6 +19,7 @@ class JuiceFSDriver:
     """The production driver."""
 
     name = "juicefs"
+    copies_xattrs = False
 
     def __init__(self, program: Path, threads: int) -> None:
         self._program = program

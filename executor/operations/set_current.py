@@ -57,9 +57,10 @@ def _clone(attempt: Attempt, held: Held, staged: Path) -> None:
     with attempt.timed("clone"):
         attempt.driver.clone(snapshot_tree(snapshot), staged, held=held, stop=attempt.stop, progress=attempt.progress)
     failpoints.hit("set_current.copied")
-    if attempt.config.verify_quiet:
+    if attempt.verifies:
+        with_xattrs = manifest.digest_has_xattrs(described.manifest_digest)
         with attempt.timed("verify"):
-            digest = manifest.scan(staged, check=held.check).digest
+            digest = manifest.scan(staged, xattrs=with_xattrs, check=held.check).digest
         if digest != described.manifest_digest:
             raise ExecutorFault(
                 FaultReason.CLONE_FAILED, f"the clone has manifest {digest}, the snapshot {described.manifest_digest}"

@@ -67,15 +67,15 @@ def _clone_in_freeze(attempt: Attempt, held: Held, source: Path, copy: Path) -> 
     before: Manifest | None = None
     with _standing_still(), freeze(attempt.ws, attempt.request, attempt.config, attempt.stop) as quiet:
         failpoints.hit("create.frozen")
-        if attempt.config.verify_quiet:
+        if attempt.verifies:
             with attempt.timed("scan"):
-                before = manifest.scan(source, check=held.check)
+                before = _scan(attempt, held, source)
         with attempt.timed("clone"):
             attempt.driver.clone(source, copy, held=held, stop=attempt.stop, progress=attempt.progress)
         failpoints.hit("create.cloned")
         if before is not None:
             with attempt.timed("scan"):
-                moved = manifest.scan(source, check=held.check).unchanged_since(before)
+                moved = _scan(attempt, held, source).unchanged_since(before)
             if moved is not None:
                 raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"the tree changed during the freeze: {moved}")
         quiet.check()
@@ -91,10 +91,14 @@ def _standing_still() -> Iterator[None]:
         raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"the tree changed during the freeze: {error}") from error
 
 
+def _scan(attempt: Attempt, held: Held, root: Path) -> Manifest:
+    return manifest.scan(root, xattrs=attempt.scans_xattrs, check=held.check)
+
+
 def _verified(attempt: Attempt, held: Held, copy: Path, before: Manifest | None) -> Manifest:
     """What the clone holds; it must be what the source held while it stood still."""
     with attempt.timed("verify"):
-        kept = manifest.scan(copy, check=held.check)
+        kept = _scan(attempt, held, copy)
     differs = None if before is None else kept.is_clone_of(before)
     if differs is not None:
         raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"the clone is not what was frozen: {differs}")
