@@ -1,0 +1,64 @@
+"""How the API is served: `gunicorn -c wvs_project/gunicorn_conf.py` (SPEC §1, §10, §11; ADR 6).
+
+One process with threads; health and metrics on a port of their own. It refuses to start where somebody off this
+machine could use an API that asks nobody who they are (RK-05).
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import sys
+from typing import Any
+
+from tasks import waiting
+from wvs_project.config import ConfigError, get_config
+from wvs_project.health import HealthServer, checks_for, open_listener, start_health_server
+from wvs_project.http.server import ApiWorker, RootLogger
+from wvs_project.logging import configure_logging
+
+try:
+    _settings = get_config()
+    _settings.refuse_exposure()
+except ConfigError as error:
+    sys.exit(f"wvs: {error}")
+configure_logging(_settings.log_level, _settings.log_format)
+
+wsgi_app = "wvs_project.wsgi:application"
+bind = str(_settings.listen_addr)
+workers = 1
+threads = _settings.api_threads
+worker_class = ApiWorker
+logger_class = RootLogger
+graceful_timeout = math.ceil(_settings.shutdown_timeout)
+# Longer than a load balancer's usual minute, so that it is the client who closes. Idle connections cost no thread.
+keepalive = 75
+limit_request_line = 8190
+# One more door, in the home directory of whoever started it: nobody needs it.
+control_socket_disable = True
+
+_metrics_listener: socket.socket | None = None
+_health: HealthServer | None = None
+
+
+def on_starting(server: Any) -> None:
+    """In the master: take the metrics port, so that a worker that is replaced hands it on."""
+    global _metrics_listener
+    try:
+        _metrics_listener = open_listener(_settings.metrics_addr)
+    except OSError as error:
+        sys.exit(f"wvs: WVS_METRICS_ADDR={_settings.metrics_addr}: {error.strerror}")
+
+
+def post_worker_init(worker: ApiWorker) -> None:
+    """In the worker, Django being set up."""
+    global _health
+    _health = start_health_server(_settings.metrics_addr, checks_for(_settings), listener=_metrics_listener)
+    worker.on_stop = waiting.listener().release
+
+
+def worker_exit(server: Any, worker: ApiWorker) -> None:
+    """In the worker, at its end."""
+    if _health is not None:
+        _health.close()
+    waiting.listener().close()
