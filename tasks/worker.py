@@ -5,9 +5,7 @@ One process, no forks: a worker that dies takes only itself along, and its child
 
 from __future__ import annotations
 
-import signal
 import threading
-from types import FrameType
 from typing import Final
 
 import structlog
@@ -41,7 +39,7 @@ def build_engine(config: Config, executor: Executor) -> Engine:
 
 
 class WorkerProcess:
-    """`run()` serves bells until SIGTERM or SIGINT."""
+    """`run()` serves bells until `stop()`."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -50,8 +48,6 @@ class WorkerProcess:
 
     def run(self) -> None:
         """Serve. Returns when every run has ended or was handed back."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
         actors.install(self._engine)
         threads = self._config.worker_threads
         worker = Worker(get_broker(), worker_threads=threads, worker_timeout=QUEUE_TIMEOUT_MS)
@@ -61,7 +57,8 @@ class WorkerProcess:
         self._stop.wait()
         self._end(worker)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def stop(self) -> None:
+        """End run(), in order. May be called from a signal handler."""
         self._stop.set()
 
     def _end(self, worker: Worker) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.core.management.base import BaseCommand
-
-from executor import failpoints
+from tasks.management.service import ServiceCommand, healthy, on_stop_signal
 from tasks.worker import WorkerProcess
-from wvs_project.config import get_config
+from wvs_project.config import Config
 
 
-class Command(BaseCommand):
+class Command(ServiceCommand):
     """A worker process in the foreground."""
 
     help = "Serve tasks until SIGTERM or SIGINT; running ones may finish within WORKER_SHUTDOWN_TIMEOUT."
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Refuse unsafe settings, then serve."""
-        config = get_config()
-        config.refuse_exposure()
-        failpoints.configure(config.failpoints)
-        WorkerProcess(config).run()
+    def serve(self, config: Config) -> None:
+        """One worker."""
+        worker = WorkerProcess(config)
+        on_stop_signal(worker.stop)
+        with healthy(config):
+            worker.run()
