@@ -70,8 +70,22 @@ def guards() -> Iterator[GuardPool]:
 
 
 @pytest.fixture
-def scheduler(guards: GuardPool) -> Scheduler:
-    return Scheduler(guards=guards, backoff_base=BACKOFF)
+def make_scheduler() -> Iterator[Callable[[], Scheduler]]:
+    """Schedulers with guards of their own, as two processes have."""
+    pools: list[GuardPool] = []
+
+    def make() -> Scheduler:
+        pools.append(GuardPool(direct_conninfo(application_name="wvs-rescue")))
+        return Scheduler(guards=pools[-1], backoff_base=BACKOFF)
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+@pytest.fixture
+def scheduler(make_scheduler: Callable[[], Scheduler]) -> Scheduler:
+    return make_scheduler()
 
 
 @pytest.fixture
