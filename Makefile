@@ -32,7 +32,7 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-cache
 	@$(RUN) -m wvs_project.stack.throwaway $(MAKE) --no-print-directory lint-django
 
 # Needs the settings' environment: `make lint` gives it.

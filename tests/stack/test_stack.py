@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -32,7 +33,7 @@ def make_workspace(stack: StackOnDisk, wsid: str) -> None:
     made = stack.api("POST", "/workspaces", json={"wsid": wsid, "owner": "tests"})
     assert made.status_code == 202, made.text
     task = stack.api("GET", f"/tasks/{made.json()['init_task_id']}?wait=30").json()
-    assert task["status"] == "SUCCEEDED", task
+    assert task["status"] == "SUCCEEDED", json.dumps(task)
 
 
 def kill_everything(stack: StackOnDisk) -> None:

@@ -39,6 +39,8 @@ from wvs_project.stack.waiting import LOOPBACK, free_port
 
 _WATCH_SECONDS: Final = 0.2
 _RESTARTS: Final = 5
+# Unless given otherwise. Shorter than what we wait before we kill (`Program.stop`): running tasks are handed back.
+_SHORT_GRACE: Final = {"WORKER_SHUTDOWN_TIMEOUT": "20s", "WVS_SHUTDOWN_TIMEOUT": "20s"}
 _RESTARTS_WITHIN_SECONDS: Final = 60.0
 
 
@@ -147,7 +149,7 @@ class Stack:
         inherited = {
             name: value for name, value in self.config.environment.items() if name.removesuffix("_FILE") not in ours
         }
-        return {**inherited, **ours}
+        return {**_SHORT_GRACE, **inherited, **ours}
 
     def _run_jobs(self) -> None:
         begun = time.monotonic()
