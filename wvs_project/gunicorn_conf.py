@@ -11,6 +11,8 @@ import socket
 import sys
 from typing import Any
 
+from django.core.checks.urls import check_url_config as check_routes
+
 from tasks import waiting
 from wvs_project.config import ConfigError, get_config
 from wvs_project.health import HealthServer, checks_for, open_listener, start_health_server
@@ -51,8 +53,9 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: ApiWorker) -> None:
-    """In the worker, Django being set up."""
+    """In the worker, Django being set up. It is ready when its routes are read, not at the first request."""
     global _health
+    check_routes(None)
     _health = start_health_server(_settings.metrics_addr, checks_for(_settings), listener=_metrics_listener)
     worker.on_stop = waiting.listener().release
 
