@@ -101,9 +101,9 @@ def die(task: Task, error: Json) -> None:
     _audit_end(task, action="task.dead", error=error)
 
 
-def cancel(task: Task, *, message: str = "canceled on request") -> None:
-    """RUNNING → CANCELED; nothing was published."""
-    task.move(Status.CANCELED, error={"code": "WVS_CANCELED", "reason": "CANCELED", "message": message})
+def cancel(task: Task) -> None:
+    """RUNNING → CANCELED; nothing was published. It keeps the error of an earlier attempt, if there was one."""
+    task.move(Status.CANCELED)
     operation_for(task.op).give_up(task)
     _audit_end(task)
 
