@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from executor.fence import Held
 from executor.layout import WorkspaceLayout
 
 _log = logging.getLogger(__name__)
-_DISCARD_SECONDS = 60.0
+_DISCARD_SECONDS = 20.0
 
 
 @dataclass(slots=True)
@@ -82,7 +83,10 @@ class Attempt:
         self.published = True
 
     def discard(self, path: Path, held: Held) -> None:
-        """Delete something in staging, though the run itself may have been stopped. Never raises."""
+        """Delete something in staging, though the run itself may have been stopped. Never raises.
+
+        It takes at most 20 s and gives way to a newer attempt: what stays is deleted by that one, or swept.
+        """
         with contextlib.suppress(OSError):
             path.rmdir()  # most often it is empty
             return
@@ -106,20 +110,20 @@ class Attempt:
         return None
 
     def _delete(self, path: Path, held: Held, stop: StopSignal) -> None:
-        """Small things by ourselves, a big tree by the driver."""
-        for child in list(path.iterdir()):
-            if child.is_symlink() or not child.is_dir():
-                child.unlink()
-        if any((child / "tree").exists() or child.name in ("tree", "live") for child in path.iterdir()):
+        """By the driver, but not the few small things for which it need not be started."""
+        if tree.is_real_directory(path) and any(map(os.path.lexists, _big_things(path))):
             self.driver.delete(path, held=held, stop=stop)
-            return
-        with tree.open_root(path) as root:
-            tree.delete_below(root)
-        path.rmdir()
+        else:
+            tree.delete(path)
 
     def _delete_leftovers(self, held: Held) -> None:
         """Staging of this task's attempts with lower fences: we hold the lock, so nobody works there."""
         mine = self.request.task_id + "."
         for left in self.ws.staging_dir.iterdir():
             if left.name.startswith(mine) and left != self.staging:
-                self.discard(left, held)
+                self.delete(left, held, self.stop)
+
+
+def _big_things(staging: Path) -> tuple[Path, ...]:
+    """Where whole trees lie in the staging of set_current, of a drop and of snapshot_create."""
+    return staging / "live", staging / "tree", staging / "snapshot" / "tree", staging / "displaced"
