@@ -13,17 +13,17 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from executor import tree
-from executor.tree import Node
+from executor.tree import Check, Node
 
 _NO_XATTRS: Final = (errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES)
+_MTIME_BYTES: Final = 16
 _KINDS: Final = {False: "sha256", True: "sha256-xattrs"}
-Check = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ class Kept:
 
     def encode(self) -> bytes:
         """For the digest: every field with its length, so that no two entries run into one another."""
-        parts = [struct.pack("<IIIqq", self.mode, self.uid, self.gid, self.size, self.mtime_ns), _sized(self.target)]
+        # A file may be dated beyond what 64 bits of nanoseconds can say (the year 2262).
+        mtime = self.mtime_ns.to_bytes(_MTIME_BYTES, "little", signed=True)
+        parts = [struct.pack("<IIIq", self.mode, self.uid, self.gid, self.size), mtime, _sized(self.target)]
         parts += [_sized(os.fsencode(name)) + _sized(value) for name, value in self.xattrs]
         return b"".join(parts)
 
