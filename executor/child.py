@@ -26,7 +26,7 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class ChildError(Exception):
-    """The program ended with another code than 0; the message is the end of what it said."""
+    """The program did not start, or ended with another code than 0; the message is the end of what it said."""
 
 
 class Watch(Protocol):
@@ -43,8 +43,20 @@ def run(argv: Sequence[str | Path], *, stop: Watch, check: Callable[[], None], l
     Call from a thread that lives until this returns. Raises ChildError, and whatever `check` raises.
     """
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            [str(part) for part in argv],
+        process = _start([str(part) for part in argv], said, lock_fd)
+        try:
+            _wait(process, stop, check)
+        except BaseException:
+            _kill(process)
+            raise
+        if process.returncode != 0:
+            raise ChildError(f"{Path(argv[0]).name} {argv[1]} ended with {process.returncode}: {_end_of(said)}")
+
+
+def _start(argv: list[str], said: IO[bytes], lock_fd: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -53,13 +65,8 @@ def run(argv: Sequence[str | Path], *, stop: Watch, check: Callable[[], None], l
             cwd="/",
             preexec_fn=_in_child(os.getpid()),
         )
-        try:
-            _wait(process, stop, check)
-        except BaseException:
-            _kill(process)
-            raise
-        if process.returncode != 0:
-            raise ChildError(f"{Path(argv[0]).name} {argv[1]} ended with {process.returncode}: {_end_of(said)}")
+    except OSError as error:
+        raise ChildError(f"{argv[0]} cannot be started: {error}") from error
 
 
 def _in_child(parent: int) -> Callable[[], None]:

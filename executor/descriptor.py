@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -9,11 +10,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final, get_type_hints
 
+from executor import tree
 from executor.layout import snapshot_descriptor, snapshot_tree
 
 VERSION: Final = 1
 WVS_VERSION: Final = "0.1.0"
 _LIMIT: Final = 64 * 1024
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,19 @@ def write(snapshot: Path, descriptor: Descriptor) -> None:
 
 
 def read(snapshot: Path, *, wsid: str, snapshot_id: str) -> Descriptor | None:
-    """The descriptor of a complete snapshot. None for anything else: missing, not whole, or of another place (G10)."""
-    try:
-        fd = os.open(snapshot_descriptor(snapshot), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    """The descriptor of a complete snapshot. None for anything else: missing, not whole, or of another place (G10).
+
+    Raises OSError if the disk does not say: a snapshot must never count as missing because a mount is dead.
+    """
+    path = snapshot_descriptor(snapshot)
+    if not all(map(tree.is_real_directory, (snapshot, path.parent, snapshot_tree(snapshot)))):
         return None
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
     with os.fdopen(fd, "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
@@ -62,13 +73,13 @@ def read(snapshot: Path, *, wsid: str, snapshot_id: str) -> Descriptor | None:
     found = _parse(text)
     if found is None or found.version != VERSION or (found.wsid, found.snapshot_id) != (wsid, snapshot_id):
         return None
-    return found if _is_directory(snapshot_tree(snapshot)) else None
+    return found
 
 
 def _parse(text: bytes) -> Descriptor | None:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     types = get_type_hints(Descriptor)
     if not isinstance(value, dict) or set(value) != {field.name for field in fields(Descriptor)}:
@@ -76,13 +87,6 @@ def _parse(text: bytes) -> Descriptor | None:
     if any(type(value[name]) is not kind for name, kind in types.items()):
         return None
     return Descriptor(**value)
-
-
-def _is_directory(path: Path) -> bool:
-    try:
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except OSError:
-        return False
 
 
 def fsync_directory(path: Path) -> None:

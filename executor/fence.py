@@ -42,6 +42,10 @@ class Held:
         The fence is read at most once a second unless forced; it is forced before anything is published.
         """
         self._stop.check()
+        self.check_fence(force=force)
+
+    def check_fence(self, *, force: bool = False) -> None:
+        """As check(), for what goes on though the run was stopped: raises only ExecutorFault(FENCED)."""
         now = time.monotonic()
         if force or now - self._checked_at >= RECHECK_SECONDS:
             self._checked_at = now

@@ -18,6 +18,7 @@ from executor.contract import (
     Outcome,
     Progress,
     ProgressSink,
+    Stopped,
     StopSignal,
 )
 from executor.faults import fault_of
@@ -117,6 +118,12 @@ class LocalExecutor:
             raise ExecutorFault(FaultReason.UNSAFE_PATH, str(error), outcome_unknown=attempt.published) from error
         except OSError as error:
             raise fault_of(error, outcome_unknown=attempt.published) from error
+        except Stopped:
+            raise
+        except Exception as error:
+            _log.exception("an operation crashed")
+            message = f"{type(error).__name__}: {error}"
+            raise ExecutorFault(FaultReason.INTERNAL, message, outcome_unknown=True) from error
 
     def _refuse_another_volume(self) -> None:
         """An unmounted mount point is an empty directory: nothing must ever be made there."""

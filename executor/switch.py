@@ -22,14 +22,6 @@ def read_current(ws: WorkspaceLayout) -> str | None:
     return str(ws.current.readlink())
 
 
-def is_real_directory(path: Path) -> bool:
-    """Whether it is a directory and no symlink to one."""
-    try:
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except FileNotFoundError:
-        return False
-
-
 def publish(staged: Path, place: Path, *, displaced: Path) -> None:
     """Rename what is complete and durable in staging to its place; whatever lies there is moved to staging first."""
     if os.path.lexists(place):

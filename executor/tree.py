@@ -11,9 +11,11 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_ALL_POWERFUL: Final = os.geteuid() == 0
 _PASSING: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -29,6 +31,14 @@ class Node:
     def is_directory(self) -> bool:
         """Whether it is a real directory."""
         return stat.S_ISDIR(self.status.st_mode)
+
+
+def is_real_directory(path: Path) -> bool:
+    """Whether it is a directory and no symlink to one. Raises OSError if the disk does not say."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 @contextmanager
@@ -77,6 +87,7 @@ def list_nodes(directory: int, path: bytes) -> list[Node]:
 
 
 Visit = Callable[[int, bytes, list[Node]], None]
+Check = Callable[[], None]
 
 
 def walk(root: int, visit: Visit) -> None:
@@ -90,16 +101,32 @@ def walk(root: int, visit: Visit) -> None:
         waiting.extend(node.path for node in reversed(nodes) if node.is_directory)
 
 
-def delete_below(root: int) -> None:
-    """Delete everything below the root, never following a symlink. Raises OSError; what is gone already is no error."""
+def delete(path: Path, *, check: Check = lambda: None) -> None:
+    """Delete whatever lies at the path, never following a symlink; `check` is called at each directory.
+
+    Raises OSError and what `check` raises; what is gone already is no error.
+    """
+    if not is_real_directory(path):
+        path.unlink(missing_ok=True)
+        return
+    if not _ALL_POWERFUL:
+        path.chmod(0o700)
+    with open_root(path) as root:
+        _delete_below(root, check)
+    path.rmdir()
+
+
+def _delete_below(root: int, check: Check) -> None:
     directories: list[bytes] = []
 
     def visit(directory: int, path: bytes, nodes: list[Node]) -> None:
-        os.fchmod(directory, 0o700)
+        check()
         directories.extend(node.path for node in nodes if node.is_directory)
         for node in nodes:
             if not node.is_directory:
                 _gone(os.unlink, node.name, directory)
+            elif not _ALL_POWERFUL:
+                os.chmod(node.name, 0o700, dir_fd=directory)  # what is closed to its owner must be opened first
 
     walk(root, visit)
     for path in reversed(directories):

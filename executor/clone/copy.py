@@ -97,9 +97,12 @@ class CopyDriver:
 
     def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
         """One name after the other."""
-        with tree.open_root(path) as root:
-            tree.delete_below(root)
-        path.rmdir()
+
+        def check() -> None:
+            stop.check()
+            held.check_fence()
+
+        tree.delete(path, check=check)
 
     def _copy_node(self, directory: int, into: int, node: Node) -> None:
         mode = node.status.st_mode

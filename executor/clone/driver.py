@@ -27,5 +27,8 @@ class CloneDriver(Protocol):
         ...
 
     def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
-        """Delete a tree, past any trash. Raises ExecutorFault, Stopped, OSError."""
+        """Delete a tree, past any trash; `stop` may be another than the run's. Raises ExecutorFault, Stopped, OSError.
+
+        It ends early, with FENCED, when a newer attempt has come.
+        """
         ...

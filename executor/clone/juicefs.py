@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Final
 
-from executor import child
+from executor import child, tree
 from executor.child import ChildError
 from executor.contract import ExecutorFault, FaultReason, Progress, ProgressSink, StopSignal
 from executor.faults import FULL
 from executor.fence import Held
 
+_log = logging.getLogger(__name__)
 _FULL_WORDS: Final = ("no space left", "quota exceeded", "disk quota")
 
 
@@ -39,12 +41,18 @@ class JuiceFSDriver:
             raise ExecutorFault(reason, str(error)) from None
 
     def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
-        """By `juicefs rmr`, several times as fast as one name after the other."""
+        """By `juicefs rmr`, several times as fast as one name after the other, which is the way out if it fails."""
         argv: list[str | Path] = [self._program, "rmr", "--skip-trash", path]
+
+        def check() -> None:
+            stop.check()
+            held.check_fence()
+
         try:
-            child.run(argv, stop=stop, check=stop.check, lock_fd=held.lock_fd)
+            child.run(argv, stop=stop, check=check, lock_fd=held.lock_fd)
         except ChildError as error:
-            raise ExecutorFault(FaultReason.CLONE_FAILED, str(error)) from None
+            _log.warning("rmr failed, deleting one name after the other: %s", error)
+            tree.delete(path, check=check)
 
 
 def _is_full(directory: Path) -> bool:

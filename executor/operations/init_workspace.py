@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from executor import failpoints, switch
+from executor import contract, failpoints, switch, tree
 from executor.attempt import Attempt
 from executor.contract import INITIAL_LIVE_ID, ExecutorFault, FaultReason, Outcome
 from executor.descriptor import fsync_directory
@@ -39,13 +39,23 @@ def run(attempt: Attempt) -> Outcome:
 
 
 def published(attempt: Attempt) -> Outcome | None:
-    """Whether everything is in its place already."""
+    """Whether everything is in its place already, though `current` may point at a later tree by now.
+
+    Raises UNSAFE_PATH if it points at anything else than one of our trees.
+    """
     ws = attempt.ws
-    if switch.read_current(ws) != ws.link_target(INITIAL_LIVE_ID):
+    target = switch.read_current(ws)
+    if target is None:
         return None
-    if not all(map(switch.is_real_directory, (ws.live(INITIAL_LIVE_ID), ws.snapshots_dir, ws.agent_dir))):
-        return None
-    return Outcome(live_id=INITIAL_LIVE_ID, already_done=True)
+    live_id = target.removeprefix("live/")
+    if not contract.matches(contract.LIVE_ID_PATTERN, live_id) or target != ws.link_target(live_id):
+        raise ExecutorFault(FaultReason.UNSAFE_PATH, f"{ws.current} points at {target!r}, which is none of our trees")
+    if live_id != INITIAL_LIVE_ID and tree.is_real_directory(ws.live(live_id)):
+        return Outcome(live_id=live_id, already_done=True)
+    whole = all(map(tree.is_real_directory, (ws.live(INITIAL_LIVE_ID), ws.snapshots_dir, ws.agent_dir)))
+    if whole and all(map(os.path.lexists, (ws.agent_lock, ws.control))):
+        return Outcome(live_id=INITIAL_LIVE_ID, already_done=True)
+    return None
 
 
 def make_ground(ws: WorkspaceLayout) -> None:
@@ -80,8 +90,10 @@ def _make_directory(path: Path, mode: int) -> None:
     try:
         path.mkdir()
     except FileExistsError:
-        if not switch.is_real_directory(path):
+        if not tree.is_real_directory(path):
             raise ExecutorFault(FaultReason.UNSAFE_PATH, f"{path} is not a directory") from None
+        if path.stat().st_uid != os.geteuid():
+            os.chown(path, os.geteuid(), os.getegid())  # whoever owns it could rename what is ours
     path.chmod(mode)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from executor import contract, descriptor, failpoints, manifest, switch
+from executor import contract, descriptor, failpoints, manifest, switch, tree
 from executor.attempt import Attempt
 from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome
+from executor.descriptor import Descriptor
 from executor.fence import Held
 from executor.freeze import freeze
 from executor.layout import snapshot_tree
@@ -27,10 +28,11 @@ def run(attempt: Attempt) -> Outcome:
             return done
         with attempt.staged(held) as staging:
             staged = staging / "live"
+            described = _described(attempt)
             # An earlier attempt of this very task may have published the tree and died before the switch.
-            ready = switch.is_real_directory(live)
+            ready = tree.is_real_directory(live) and _differs(attempt, held, live, described) is None
             if not ready:
-                _clone(attempt, held, staged)
+                _clone(attempt, held, staged, described)
             failpoints.hit("set_current.cloned")
             agent = _switch_in_freeze(attempt, held, staged=None if ready else staged, live=live)
             failpoints.hit("set_current.resumed")
@@ -42,29 +44,41 @@ def published(attempt: Attempt) -> Outcome | None:
     live_id = contract.live_id_for(attempt.request.task_id)
     if switch.read_current(attempt.ws) != attempt.ws.link_target(live_id):
         return None
-    if not switch.is_real_directory(attempt.ws.live(live_id)):
+    if not tree.is_real_directory(attempt.ws.live(live_id)):
         return None
     return Outcome(live_id=live_id, already_done=True)
 
 
-def _clone(attempt: Attempt, held: Held, staged: Path) -> None:
-    """The snapshot's tree in staging, the same to the last attribute. Raises SNAPSHOT_MISSING."""
+def _described(attempt: Attempt) -> Descriptor:
     ws, request = attempt.ws, attempt.request
     snapshot = ws.snapshot(request.snapshot_id)
-    described = descriptor.read(snapshot, wsid=request.wsid, snapshot_id=snapshot.name)
-    if described is None:
+    found = descriptor.read(snapshot, wsid=request.wsid, snapshot_id=snapshot.name)
+    if found is None:
         raise ExecutorFault(FaultReason.SNAPSHOT_MISSING, f"{snapshot} is not a complete snapshot")
+    return found
+
+
+def _clone(attempt: Attempt, held: Held, staged: Path, described: Descriptor) -> None:
+    """The snapshot's tree in staging. Raises CLONE_FAILED if it is not what the snapshot was when it was made."""
+    source = snapshot_tree(attempt.ws.snapshot(attempt.request.snapshot_id))
     with attempt.timed("clone"):
-        attempt.driver.clone(snapshot_tree(snapshot), staged, held=held, stop=attempt.stop, progress=attempt.progress)
+        attempt.driver.clone(source, staged, held=held, stop=attempt.stop, progress=attempt.progress)
     failpoints.hit("set_current.copied")
-    if attempt.verifies:
-        with_xattrs = manifest.digest_has_xattrs(described.manifest_digest)
-        with attempt.timed("verify"):
-            digest = manifest.scan(staged, xattrs=with_xattrs, check=held.check).digest
-        if digest != described.manifest_digest:
-            raise ExecutorFault(
-                FaultReason.CLONE_FAILED, f"the clone has manifest {digest}, the snapshot {described.manifest_digest}"
-            )
+    differs = _differs(attempt, held, staged, described)
+    if differs is not None:
+        raise ExecutorFault(FaultReason.CLONE_FAILED, differs)
+
+
+def _differs(attempt: Attempt, held: Held, copy: Path, described: Descriptor) -> str | None:
+    """None if the copy is what the descriptor says, or nobody wants to know; else what is wrong, for people."""
+    if not attempt.verifies:
+        return None
+    with_xattrs = manifest.digest_has_xattrs(described.manifest_digest)
+    with attempt.timed("verify"):
+        digest = manifest.scan(copy, xattrs=with_xattrs, check=held.check).digest
+    if digest == described.manifest_digest:
+        return None
+    return f"{copy.name} has manifest {digest}, the snapshot {described.manifest_digest}"
 
 
 def _switch_in_freeze(attempt: Attempt, held: Held, *, staged: Path | None, live: Path) -> AgentReport:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from executor import descriptor, failpoints, manifest, switch
+from executor import descriptor, failpoints, manifest, switch, tree
 from executor.attempt import Attempt
 from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome
 from executor.descriptor import Descriptor
@@ -15,6 +17,8 @@ from executor.fence import Held
 from executor.freeze import freeze
 from executor.layout import snapshot_tree
 from executor.manifest import Manifest
+
+_MOVED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 
 
 def run(attempt: Attempt) -> Outcome:
@@ -44,11 +48,13 @@ def run(attempt: Attempt) -> Outcome:
 
 
 def published(attempt: Attempt) -> Outcome | None:
-    """Whether a complete snapshot with this id is in its place."""
+    """Whether this task's snapshot is complete in its place. Raises UNSAFE_PATH if another task's is (G10)."""
     place = attempt.ws.snapshot(attempt.request.snapshot_id)
     found = descriptor.read(place, wsid=attempt.request.wsid, snapshot_id=place.name)
-    if found is None or found.task_id != attempt.request.task_id:
+    if found is None:
         return None
+    if found.task_id != attempt.request.task_id:
+        raise ExecutorFault(FaultReason.UNSAFE_PATH, f"{place} is the snapshot of {found.task_id}, and stays")
     return _outcome(found, already_done=True)
 
 
@@ -58,14 +64,14 @@ def _source(attempt: Attempt) -> Path:
     source, target = ws.live(request.source_live_id), switch.read_current(ws)
     if target != ws.link_target(request.source_live_id):
         raise ExecutorFault(FaultReason.DRIFT, f"current points at {target!r}, the row names {request.source_live_id}")
-    if not switch.is_real_directory(source):
+    if not tree.is_real_directory(source):
         raise ExecutorFault(FaultReason.UNSAFE_PATH, f"{source} is not a directory")
     return source
 
 
 def _clone_in_freeze(attempt: Attempt, held: Held, source: Path, copy: Path) -> tuple[Manifest | None, AgentReport]:
     before: Manifest | None = None
-    with _standing_still(), freeze(attempt.ws, attempt.request, attempt.config, attempt.stop) as quiet:
+    with freeze(attempt.ws, attempt.request, attempt.config, attempt.stop) as quiet, _standing_still():
         failpoints.hit("create.frozen")
         if attempt.verifies:
             with attempt.timed("scan"):
@@ -84,10 +90,12 @@ def _clone_in_freeze(attempt: Attempt, held: Held, source: Path, copy: Path) -> 
 
 @contextmanager
 def _standing_still() -> Iterator[None]:
-    """What vanishes while it is looked at was not standing still."""
+    """What vanishes, or becomes something else, while it is looked at was not standing still."""
     try:
         yield
-    except FileNotFoundError as error:
+    except OSError as error:
+        if error.errno not in _MOVED:
+            raise
         raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"the tree changed during the freeze: {error}") from error
 
 

@@ -6,8 +6,9 @@ import os
 
 from executor import failpoints
 from executor.attempt import Attempt
-from executor.contract import Outcome
+from executor.contract import FaultReason, Outcome
 from executor.descriptor import fsync_directory
+from executor.faults import reason_of
 
 
 def run(attempt: Attempt) -> Outcome:
@@ -18,8 +19,13 @@ def run(attempt: Attempt) -> Outcome:
         if done is not None:
             return done
         attempt.may_publish(held)
-        place.rename(attempt.staging)
-        fsync_directory(place.parent)
+        try:
+            place.rename(attempt.staging)
+            fsync_directory(place.parent)
+        except OSError as error:
+            if reason_of(error) is FaultReason.UNAVAILABLE:
+                raise
+            return Outcome(warnings=(f"{place.name} could not be moved away: {error}",))
         failpoints.hit("drop.moved")
         with attempt.timed("delete"):
             left = attempt.delete(attempt.staging, held, attempt.stop)

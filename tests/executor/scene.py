@@ -57,7 +57,7 @@ class Site:
             op=op,
             fence=next(self._fences),
             timeout_seconds=300.0,
-            **fields,  # type: ignore[arg-type]
+            **fields,
         )
 
     def again(self, request: ExecuteTask) -> ExecuteTask:
