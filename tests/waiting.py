@@ -50,9 +50,9 @@ class InThread(Generic[T]):
             self._started.set()
             connections.close_all()
 
-    def result(self) -> T:
+    def result(self, limit: float = LIMIT) -> T:
         """Wait for the end; what the call returned, or raise what it raised."""
-        self._thread.join(LIMIT)
+        self._thread.join(limit)
         if self._thread.is_alive():
             raise TimeoutError("the call has not ended")
         if self._error is not None:

@@ -27,7 +27,10 @@ from wvs_project.db import direct_conninfo
 from wvs_project.errors import ErrorCode, WvsError
 from wvs_project.ids import new_task_id
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.rule("P0-01")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.rule("P0-01"), pytest.mark.timeout(900)]
+
+SECONDS_PER_PAIR = 0.5
+"""What a pair may take at most, on the busiest machine."""
 
 Contender = Callable[[Snapshot], bool]
 """Tries its part with the snapshot; whether it was accepted."""
@@ -47,7 +50,7 @@ def _race(first: Contender, second: Contender, snapshots: list[Snapshot]) -> lis
         return won
 
     threads = [InThread(partial(run, contender)) for contender in (first, second)]
-    one, other = (thread.result() for thread in threads)
+    one, other = (thread.result(LIMIT + SECONDS_PER_PAIR * len(snapshots)) for thread in threads)
     return list(zip(one, other, strict=True))
 
 
