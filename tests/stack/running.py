@@ -58,6 +58,13 @@ class StackOnDisk:
         assert self.is_ready, self.output
         return process
 
+    def up_to(self, said: str) -> subprocess.Popen[bytes]:
+        """Start it and return in the middle of the start, once it has said so."""
+        process = self.command("up")
+        wait_until(lambda: said in self.output or process.poll() is not None, limit=START_SECONDS, what=said)
+        assert said in self.output, self.output
+        return process
+
     def stop(self, process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -> int:
         process.send_signal(by)
         return process.wait(STOP_SECONDS)
@@ -82,9 +89,6 @@ class StackOnDisk:
         assert self.leftovers == []
         assert not is_mounted(self.state / "ws")
         assert not self.is_ready
-
-    def write_file(self, name: str, text: str) -> None:
-        (Path(self.env["EXECUTOR_MOUNT_PATH"]) / name).write_text(text)
 
     def read_file(self, name: str) -> str:
         return (Path(self.env["EXECUTOR_MOUNT_PATH"]) / name).read_text()

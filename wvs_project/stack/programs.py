@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-
-import httpx
 
 from wvs_project.stack.config import SOURCES
 from wvs_project.stack.errors import StackError
@@ -21,6 +20,7 @@ SCHEDULER: Final = ("manage.py", "run_scheduler")
 MIGRATE: Final = ("manage.py", "migrate", "--noinput")
 CREATE_ADMIN: Final = ("manage.py", "createsuperuser", "--noinput")
 _READY_SECONDS: Final = 60.0
+_HEALTH_SECONDS: Final = 2.0
 _STOP_SECONDS: Final = 30.0
 _JOB_SECONDS: Final = 300.0
 
@@ -51,10 +51,14 @@ class Program:
 
     def health(self) -> bool:
         """Whether it says that it is ready."""
+        connection = http.client.HTTPConnection(self.metrics_addr, timeout=_HEALTH_SECONDS)
         try:
-            return httpx.get(f"http://{self.metrics_addr}/readyz", timeout=2, trust_env=False).status_code == 200
-        except httpx.HTTPError:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
 
     def has_exited(self) -> bool:
         """Whether a started process is gone."""

@@ -155,7 +155,8 @@ class Stack:
         begun = time.monotonic()
         run_job("migrate", MIGRATE, self._process_environment(), self.layout.log("migrate"), self.layout.mark)
         # The mark lies beside the embedded data, and goes with it; of a given database we cannot know.
-        made = None if self.config.db_dsn else self._postgres and self._postgres.home / "admin-made"
+        embedded = None if self.config.db_dsn else self._postgres
+        made = embedded.home / "admin-made" if embedded else None
         if made is None or not made.exists():
             self._create_admin()
             if made is not None:

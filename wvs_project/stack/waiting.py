@@ -11,7 +11,7 @@ from typing import Final
 from wvs_project.stack.errors import StackError
 
 LOOPBACK: Final = "127.0.0.1"
-_PULSE_SECONDS: Final = 0.02
+_PULSE_SECONDS: Final = 0.03
 # Below the range from which the kernel takes the ports of outgoing connections (32768 and up): a port found free
 # here can be lost only to somebody who asks for that very number.
 _PORTS: Final = range(20_000, 32_000)
