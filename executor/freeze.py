@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -10,6 +9,7 @@ from typing import Final, Protocol
 from executor import contract
 from executor.contract import AgentReport, ExecuteTask, ExecutorFault, FaultReason, StopSignal
 from executor.control_file import ControlFile, Renewer
+from executor.faults import fault_of
 from executor.layout import WorkspaceLayout
 from wvs_agent import protocol
 from wvs_agent.protocol import AgentLock, AgentState, AgentStatus, ControlState, FileWatch, UnsafeFileError
@@ -42,8 +42,8 @@ def freeze(ws: WorkspaceLayout, request: ExecuteTask, config: FreezeConfig, stop
     """The agent stands still, or cannot attach, until the context ends; then it is told to go on, whatever happened.
 
     The caller holds `.wvs/lock`. Raises ExecutorFault (QUIESCE_TIMEOUT: no ack, or the agent refused; UNSAFE_PATH: a
-    planted file, no agent.lock; NO_SPACE, UNAVAILABLE: control.json cannot be written) and Stopped. At the end it waits
-    for the agent's answer, for at most 5 s, unless the body raised.
+    planted file, no agent.lock; NO_SPACE, UNAVAILABLE, INTERNAL: control.json cannot be written) and Stopped. At the
+    end it waits for the agent's answer, for at most 5 s, unless the body raised.
     """
     stop.check()
     current = _read_current(ws)
@@ -236,5 +236,4 @@ def _faults() -> Iterator[None]:
     except UnsafeFileError as error:
         raise ExecutorFault(FaultReason.UNSAFE_PATH, str(error)) from error
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise ExecutorFault(FaultReason.NO_SPACE if full else FaultReason.UNAVAILABLE, str(error)) from error
+        raise fault_of(error) from error

@@ -1,7 +1,8 @@
 """An agent in a process of its own: `python -m tests.agent.agent_process WORKSPACE [--hang] [--lie] [--wall FILE]`.
 
-Appends to current/log in a thread and never fsyncs it by itself. Says attached, freezing, frozen, resumed CURRENT;
-told `count` it says how many bytes it wrote, told `detach` it ends.
+Appends to current/log in a thread and never fsyncs it by itself, unless it lies.
+Says attached, freezing, frozen BYTES, resumed CURRENT; told `count` it says how many bytes it wrote, told `detach` it
+ends.
 """
 
 from __future__ import annotations
@@ -24,34 +25,30 @@ def say(text: str) -> None:
 class Writer:
     """One thread that writes until it is paused; the file stays open between writes."""
 
-    def __init__(self, workspace: Path) -> None:
+    def __init__(self, workspace: Path, *, flushes: bool) -> None:
         self._workspace = workspace
-        self._go = threading.Event()
-        self._still = threading.Event()
-        self._closed = False
+        self._flushes = flushes
+        self._may_write = threading.Lock()
         self.written = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         self._fd = os.open(self._workspace / "current" / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._go.set()
         self._thread.start()
 
     def _run(self) -> None:
         while True:
-            if not self._go.is_set():
-                self._still.set()
-                self._go.wait()
-                self._still.clear()
-            self.written += os.write(self._fd, b"x" * 64)
+            with self._may_write:
+                self.written += os.write(self._fd, b"x" * 64)
+                if self._flushes:  # a lie that stays in this host's memory harms no snapshot, and nobody can see it
+                    os.fsync(self._fd)
             time.sleep(0.001)
 
     def pause(self) -> None:
-        self._go.clear()
-        self._still.wait()
+        self._may_write.acquire()
 
     def go_on(self) -> None:
-        self._go.set()
+        self._may_write.release()
 
 
 def wall_clock_from(file: Path) -> None:
@@ -74,7 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.wall:
         wall_clock_from(options.wall)
-    writer = Writer(options.workspace)
+    writer = Writer(options.workspace, flushes=options.lie)
 
     def on_freeze() -> None:
         say("freezing")
@@ -85,7 +82,8 @@ def main() -> None:
         say(f"frozen {writer.written}")
 
     def on_resume(current: str) -> None:
-        writer.go_on()
+        if not options.lie:
+            writer.go_on()
         say(f"resumed {current}")
 
     with QuiesceWatcher(options.workspace, on_freeze, on_resume, agent_id="process"):

@@ -83,16 +83,19 @@ def test_the_lock_excludes_across_the_mounts_and_dies_with_the_agent(views: View
 
 
 @pytest.mark.rule("H4")
-def test_attach_waits_across_the_mounts(views: Views, stop: StopSignal) -> None:
+def test_nobody_can_attach_from_the_other_mount_while_the_executor_works(views: Views, stop: StopSignal) -> None:
+    newcomer = AgentLock(views.agent_root / protocol.AGENT_LOCK)
     watcher = attached_program(views)
     attaching = threading.Thread(target=watcher.attach)
     with freeze(views.ws, a_task(), Limits(), stop) as quiet:
         attaching.start()
         assert not quiet.attached
-        assert not watcher.attached
+        assert not newcomer.try_acquire()
+        assert attaching.is_alive()
     attaching.join()
     assert watcher.attached
     watcher.detach()
+    newcomer.close()
 
 
 @pytest.mark.rule("H5")
