@@ -88,6 +88,12 @@ class FinishListener:
             os.eventfd_read(self._closing)
         self._released.clear()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait now."""
+        with self._lock:
+            return sum(len(waiters) for waiters in self._waiters.values())
+
     def _leave(self, task_id: str, news: threading.Event) -> None:
         with self._lock:
             self._waiters[task_id].discard(news)

@@ -8,7 +8,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from wvs_project.config import get_config
 from wvs_project.http.converters import SCHEMAS as PATH_SCHEMAS
-from wvs_project.http.schema import COMPONENTS
 from wvs_project.logging import configure_logging
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -135,7 +134,6 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "PATH_CONVERTER_OVERRIDES": PATH_SCHEMAS,
-    "APPEND_COMPONENTS": COMPONENTS,
     "ENUM_SUFFIX": "",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
@@ -145,6 +143,6 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "wvs_project.http.schema.close_request_bodies",
+        "wvs_project.http.schema.complete",
     ],
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -37,7 +39,7 @@ def test_result_error_and_progress_are_shown_as_they_were_written(api: Api) -> N
     }
     error = {"code": "WVS_EXECUTOR_TIMEOUT", "reason": "QUIESCE_TIMEOUT", "message": "no ack", "attempt": 2}
     progress = {"phase": "clone", "entries_done": 5, "entries_total": None}
-    written = {"result": result, "error": error, "progress": progress}
+    written: dict[str, Any] = {"result": result, "error": error, "progress": progress}
     task = make_task(make_workspace(), status=Status.FAILED, **written)
     body = api.get(f"/v1/tasks/{task.task_id}").found()
     assert {name: body[name] for name in written} == written

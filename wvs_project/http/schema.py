@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -59,7 +60,7 @@ BLOCKER_COMPONENT: Final[Json] = {
         "lock": {"type": "string"},
     },
 }
-COMPONENTS: Final = {"schemas": {"Error": ERROR_COMPONENT, "Blocker": BLOCKER_COMPONENT}}
+_COMPONENTS: Final = {"Error": ERROR_COMPONENT, "Blocker": BLOCKER_COMPONENT}
 
 _WHEN: Final = {
     400: "The request is not valid; `details.fields` may say where.",
@@ -136,9 +137,11 @@ def header_parameters(
     return parameters
 
 
-def close_request_bodies(result: Json, generator: Any, request: Any, public: bool) -> Json:
-    """Postprocessing hook: unknown fields of a request's body are refused, so its schema says so."""
-    for name, schema in result["components"]["schemas"].items():
+def complete(result: Json, generator: Any, request: Any, public: bool) -> Json:
+    """Postprocessing hook, the last: the errors' components, and requests closed to unknown fields."""
+    schemas: Json = result["components"]["schemas"] | copy.deepcopy(_COMPONENTS)
+    for name, schema in schemas.items():
         if name.endswith("In"):
             schema["additionalProperties"] = False
+    result["components"]["schemas"] = dict(sorted(schemas.items()))
     return result
