@@ -81,13 +81,20 @@ def require_active(workspace: Workspace) -> None:
 def create_workspace(*, wsid: str, owner: str, token: IdempotencyToken, actor: Actor) -> Provisioning:
     """The workspace row, its init task and the audit row in one transaction (G19).
 
-    Raises CONFLICT_EXISTS when the wsid is taken, CONFLICT_IDEMPOTENT_MISMATCH.
+    Raises CONFLICT_EXISTS when the wsid is taken, CONFLICT_IDEMPOTENT_MISMATCH, and CONFLICT_LOCKED when another
+    request that makes it was not done within lock_timeout.
     """
     try:
         return _create_workspace(wsid=wsid, owner=owner, token=token, actor=actor)
     except IntegrityError:
         # Another request made it between our look and our insert: look again, now it is there.
         return _create_workspace(wsid=wsid, owner=owner, token=token, actor=actor)
+    except OperationalError as error:
+        # The insert waits for a row of the same wsid that is not committed yet.
+        refusal = lock_timeout_as_refusal(error, wsid)
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 @transaction.atomic
