@@ -13,33 +13,34 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 from executor import tree
 from executor.contract import ExecutorFault, FaultReason, Progress, ProgressSink, StopSignal
 from executor.fence import Held
 from executor.manifest import place_of, read_xattrs
-from executor.tree import Node
+from executor.tree import Check, Node
 
 FICLONE: Final = 0x40049409
 _CHUNK: Final = 16 * 1024 * 1024
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_Fill = Callable[[int, int, int], None]
+_Fill = Callable[[int, int, int, Check], None]
 
 
-def copy_data(source: int, destination: int, size: int) -> None:
-    """Copy the bytes of a file and keep its holes."""
+def copy_data(source: int, destination: int, size: int, check: Check) -> None:
+    """Copy the bytes of a file and keep its holes; `check` at each piece, so that a stop need not wait for the end."""
     os.ftruncate(destination, size)
     start = _next(source, 0, os.SEEK_DATA)
     while start is not None and start < size:
         end = _next(source, start, os.SEEK_HOLE) or size
-        _copy_range(source, destination, start, min(end, size))
+        _copy_range(source, destination, start, min(end, size), check)
         start = _next(source, end, os.SEEK_DATA)
 
 
-def share_data(source: int, destination: int, size: int) -> None:
+def share_data(source: int, destination: int, size: int, check: Check) -> None:
     """Share the blocks (FICLONE). Raises OSError where the file system cannot."""
     fcntl.ioctl(destination, FICLONE, source)
 
@@ -53,8 +54,9 @@ def _next(fd: int, offset: int, whence: int) -> int | None:
         raise
 
 
-def _copy_range(source: int, destination: int, start: int, end: int) -> None:
+def _copy_range(source: int, destination: int, start: int, end: int, check: Check) -> None:
     while start < end:
+        check()
         copied = os.copy_file_range(source, destination, min(end - start, _CHUNK), start, start)
         if copied == 0:
             return  # it shrank meanwhile: whoever compares will see it
@@ -80,7 +82,7 @@ class CopyDriver:
             with tree.open_directory(target, path) as into:
                 for node in nodes:
                     held.check()
-                    self._copy_node(directory, into, node)
+                    self._copy_node(directory, into, node, held.check)
             directories.extend(node for node in nodes if node.is_directory)
             done += len(nodes)
             progress(Progress("clone", entries_done=done))
@@ -104,12 +106,12 @@ class CopyDriver:
 
         tree.delete(path, check=check)
 
-    def _copy_node(self, directory: int, into: int, node: Node) -> None:
+    def _copy_node(self, directory: int, into: int, node: Node, check: Check) -> None:
         mode = node.status.st_mode
         if stat.S_ISDIR(mode):
             os.mkdir(node.name, 0o700, dir_fd=into)
         elif stat.S_ISREG(mode):
-            self._copy_file(directory, into, node)
+            self._copy_file(directory, into, node, check)
         elif stat.S_ISLNK(mode):
             os.symlink(os.readlink(node.name, dir_fd=directory), node.name, dir_fd=into)
             _own(into, node)
@@ -119,7 +121,7 @@ class CopyDriver:
             os.mknod(node.name, mode, node.status.st_rdev, dir_fd=into)
             _finish(directory, into, node)
 
-    def _copy_file(self, directory: int, into: int, node: Node) -> None:
+    def _copy_file(self, directory: int, into: int, node: Node, check: Check) -> None:
         source = os.open(node.name, _READ, dir_fd=directory)
         try:
             status = os.fstat(source)
@@ -127,7 +129,7 @@ class CopyDriver:
                 raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"{os.fsdecode(node.path)!r} was replaced meanwhile")
             destination = os.open(node.name, _WRITE, 0o600, dir_fd=into)
             try:
-                self._fill(source, destination, status.st_size)
+                self._fill(source, destination, status.st_size, check)
             finally:
                 os.close(destination)
         finally:
@@ -165,14 +167,12 @@ def _flush(root: int) -> None:
 
 def reflink_works(directory: Path) -> bool:
     """Whether two files in that directory can share blocks."""
-    source, destination = directory / ".wvs-reflink-a", directory / ".wvs-reflink-b"
     try:
-        source.write_bytes(b"x" * 4096)
-        with source.open("rb") as origin, destination.open("wb") as target:
-            share_data(origin.fileno(), target.fileno(), 4096)
+        # Without names of their own: another executor may ask the same at this moment.
+        with TemporaryFile(dir=directory) as source, TemporaryFile(dir=directory) as destination:
+            source.write(b"x" * 4096)
+            source.flush()
+            share_data(source.fileno(), destination.fileno(), 4096, lambda: None)
     except OSError:
         return False
-    finally:
-        source.unlink(missing_ok=True)
-        destination.unlink(missing_ok=True)
     return True
