@@ -7,7 +7,7 @@ from typing import Final
 
 from executor import contract, descriptor, failpoints, manifest, switch, tree
 from executor.attempt import Attempt
-from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome
+from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome, Stopped
 from executor.descriptor import Descriptor
 from executor.fence import Held
 from executor.freeze import freeze
@@ -88,9 +88,14 @@ def _switch_in_freeze(attempt: Attempt, held: Held, *, staged: Path | None, live
         held.check(force=True)
         if staged is not None:
             switch.publish(staged, live, displaced=attempt.staging / "displaced")
-        failpoints.hit("set_current.published")
-        quiet.check(margin=SWITCH_MARGIN)
-        attempt.may_publish(held)
+        try:
+            failpoints.hit("set_current.published")
+            quiet.check(margin=SWITCH_MARGIN)
+            attempt.may_publish(held)
+        except (ExecutorFault, Stopped):
+            # It is not switched to, so it goes: nobody but a killed attempt leaves a tree behind.
+            live.rename(attempt.staging / "live")
+            raise
         switch.point_current(ws, ws.link_target(live.name), staging=attempt.staging)
         failpoints.hit("set_current.switched")
     return quiet.report
