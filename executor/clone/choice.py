@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +25,11 @@ def choose_driver(config: ExecutorConfig) -> CloneDriver:
     """The driver that the settings name, or the best one that works there. Raises ExecutorConfigError."""
     mount = config.mount_path
     try:
-        mount.stat()
+        is_directory = stat.S_ISDIR(mount.stat().st_mode)
     except OSError as error:
         raise ExecutorConfigError(f"EXECUTOR_MOUNT_PATH={mount}: {error.strerror}; {_UNMOUNTED_HINT}") from None
+    if not is_directory:
+        raise ExecutorConfigError(f"EXECUTOR_MOUNT_PATH={mount} is not a directory; {_UNMOUNTED_HINT}")
     wanted = config.clone_driver
     if wanted == "auto":
         wanted = "juicefs" if is_juicefs(mount) else "reflink" if reflink_works(mount) else "copy"
