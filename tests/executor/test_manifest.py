@@ -138,6 +138,11 @@ def swap_directories(root: Path) -> None:
     (root / "other").rename(root / "src")
 
 
+def file_for_link(root: Path) -> None:
+    (root / "dangling").unlink()
+    (root / "dangling").touch()
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "size": lambda root: os.truncate(root / "data.bin", 5),
     "content": lambda root: overwrite(root / "data.bin"),
@@ -158,7 +163,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "empty directory gone": lambda root: (root / "empty").rmdir(),
     "attribute": lambda root: os.setxattr(root / "data.bin", "user.k", b"v"),
     "attribute of a directory": lambda root: os.setxattr(root / "empty", "user.k", b"v"),
-    "file instead of a link": lambda root: ((root / "dangling").unlink(), (root / "dangling").touch()),
+    "file instead of a link": file_for_link,
 }
 
 
