@@ -69,6 +69,9 @@ class WorkerProcess:
         overdue = threading.Timer(grace, self._engine.hand_back_all)
         overdue.daemon = True
         overdue.start()
+        # By itself the worker would go on reading bells until the grace time is over, and serve none of them.
+        for consumer in worker.consumers.values():
+            consumer.stop()
         worker.stop(timeout=int((grace + HAND_BACK_SECONDS) * 1000))
         overdue.cancel()
         self._engine.close()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import dramatiq
 import pytest
 import structlog
+from django_dramatiq.middleware import DbConnectionsMiddleware
 from dramatiq import Message, get_broker
+from dramatiq.middleware import AgeLimit
 
 from executor import failpoints
+from tasks import actors
 from tasks.doorbell import QUEUE, DoorbellBroker
 from tasks.engine import Engine
 from tasks.locks import GuardPool
@@ -17,6 +22,7 @@ from tasks.scheduler import Scheduler
 from tasks.supervisor import Supervisor
 from tests.fakes import FakeExecutor
 from wvs_project.db import direct_conninfo
+from wvs_project.stack.valkey import ValkeyServer
 
 BACKOFF = 5.0
 """As in production: a retry does not come by itself within a test."""
@@ -100,3 +106,25 @@ def bells(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(DoorbellBroker, "enqueue", listen)
     return rung
+
+
+@pytest.fixture
+def valkey(workdir: Path) -> Iterator[ValkeyServer]:
+    """A server that the test may stop."""
+    server = ValkeyServer(workdir, log=workdir / "valkey.log", password="for-this-test")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def broker(valkey: ValkeyServer) -> Iterator[DoorbellBroker]:
+    """The process's broker meanwhile."""
+    old = dramatiq.get_broker()
+    new = DoorbellBroker(url=valkey.url, middleware=[AgeLimit(), DbConnectionsMiddleware()], namespace="wvs")
+    dramatiq.set_broker(new)
+    new.declare_actor(actors.serve_workspace)
+    yield new
+    dramatiq.set_broker(old)
+    new.close()
+    new.client.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import dramatiq
@@ -36,28 +35,6 @@ def test_nothing_of_dramatiq_is_on_that_would_retry_record_or_interrupt_a_task()
     middleware = dramatiq.get_broker().middleware
     assert [type(one) for one in middleware] == [AgeLimit, DbConnectionsMiddleware]
     assert actors.serve_workspace.options == {"max_age": MAX_AGE_MS}
-
-
-@pytest.fixture
-def valkey(workdir: Path) -> Iterator[ValkeyServer]:
-    """A server that the test may stop."""
-    server = ValkeyServer(workdir, log=workdir / "valkey.log", password="for-this-test")
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def broker(valkey: ValkeyServer) -> Iterator[DoorbellBroker]:
-    """The process's broker meanwhile."""
-    old = dramatiq.get_broker()
-    new = DoorbellBroker(url=valkey.url, middleware=[AgeLimit(), DbConnectionsMiddleware()], namespace="wvs")
-    dramatiq.set_broker(new)
-    new.declare_actor(actors.serve_workspace)
-    yield new
-    dramatiq.set_broker(old)
-    new.close()
-    new.client.close()
 
 
 @pytest.fixture
