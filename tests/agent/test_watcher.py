@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import itertools
 import mmap
 import os
 import queue
@@ -19,6 +20,7 @@ from executor.layout import WorkspaceLayout
 from tests.agent.scene import LIMIT, SECOND_LIVE, HandAgent, leave_control, switch, wait_for
 from wvs_agent import AttachTimeoutError, QuiesceWatcher, fsync_open_files, protocol
 from wvs_agent.protocol import AgentLock, AgentState, AgentStatus, Control, ControlState
+from wvs_agent.standstill import AgentSide
 
 NONCE = "a" * 32
 OTHER_NONCE = "b" * 32
@@ -215,14 +217,25 @@ def test_another_executors_request_ends_the_standstill_for_a_dead_one(
 
 @pytest.mark.rule("H6")
 def test_it_thaws_only_when_it_sees_the_current_that_the_executor_named(
-    ws: WorkspaceLayout, watcher: QuiesceWatcher, program: Program
+    ws: WorkspaceLayout, watcher: QuiesceWatcher, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher.attach()
     asked = request(ws)
     program.hears("freeze")
     wait_said(ws, AgentState.FROZEN, NONCE)
+    looks, look = itertools.count(), AgentSide.current
+    looked = threading.Event()
+
+    def current(side: AgentSide) -> str:
+        if next(looks) == 2:
+            looked.set()
+        return look(side)
+
+    monkeypatch.setattr(AgentSide, "current", current)
     resume(ws, asked, SECOND_LIVE)
+    assert looked.wait(LIMIT), "it looks again and again while it sees the old one"
     assert said(ws)[0] is AgentState.FROZEN
+    assert program.heard.empty()
     switch(ws, SECOND_LIVE)
     program.hears(f"resume {SECOND_LIVE}")
     assert wait_said(ws, AgentState.RUNNING, NONCE).current == SECOND_LIVE
