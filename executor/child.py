@@ -21,8 +21,8 @@ TERM_SECONDS: Final = 5.0
 TICK_MS: Final = 1000
 _STDERR_BYTES: Final = 4096
 _PR_SET_PDEATHSIG: Final = 1
-# Loaded before any fork: between fork and exec nothing may be imported.
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+# Looked up before any fork: between fork and exec nothing may be imported, nor wait for the linker's lock.
+_PRCTL: Final = ctypes.CDLL(None, use_errno=True).prctl
 
 
 class ChildError(Exception):
@@ -71,7 +71,7 @@ def _start(argv: list[str], said: IO[bytes], lock_fd: int) -> subprocess.Popen[b
 
 def _in_child(parent: int) -> Callable[[], None]:
     def prepare() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it died between fork and prctl: the signal will never come
             os._exit(1)
         # Worker threads may ignore or block these, and children inherit that.
