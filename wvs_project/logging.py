@@ -108,10 +108,13 @@ def configure_logging(level: str, fmt: str) -> None:
 
 
 def _last_steps(*, on_terminal: bool) -> list[Processor]:
-    forget_record = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    # The traceback becomes text first, so that it is scrubbed too; structlog's own on a terminal would show variables.
+    steps: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        strike_out_secrets,
+    ]
     if on_terminal:
-        renderer = structlog.dev.ConsoleRenderer(timestamp_key="ts", event_key="event")
-        return [forget_record, strike_out_secrets, renderer]
-    traceback = structlog.processors.format_exc_info
-    as_json = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
-    return [forget_record, traceback, strike_out_secrets, _order, as_json]
+        plain = structlog.dev.plain_traceback
+        return [*steps, structlog.dev.ConsoleRenderer(timestamp_key="ts", exception_formatter=plain)]
+    return [*steps, _order, structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
