@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from wvs_project.stack.juicefs import EXECUTOR_CACHES, Mount, Volume, mounted
+from wvs_project.stack.juicefs import EXECUTOR_CACHES, Mount, Volume, mounted, mountpoints, unmount_lazily
 from wvs_project.stack.leftovers import clear_leftovers
 from wvs_project.stack.places import PASSABLE
 from wvs_project.stack.postgres import Database, PostgresServer
@@ -123,6 +123,8 @@ class Servers:
         self._exit.close()
 
     def _remove(self) -> None:
+        for mount in mounts_below(self.base):  # of a test that failed
+            unmount_lazily(mount)
         self.postgres.destroy()
         shutil.rmtree(self.base)
         self._lock.close()
@@ -133,9 +135,13 @@ def clear_killed_runs() -> None:
     for base in Path(tempfile.gettempdir()).resolve().glob(f"{PREFIX}*"):
         with suppress(OSError), (base / "lock").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mounts = [base / "juicefs", *base.glob("second-*/ws")]
-            clear_leftovers(str(base), postgres_data=base / "postgres" / "data", mounts=mounts)
+            clear_leftovers(str(base), postgres_data=base / "postgres" / "data", mounts=mounts_below(base))
             shutil.rmtree(base, ignore_errors=True)
+
+
+def mounts_below(base: Path) -> list[Path]:
+    """Innermost first."""
+    return [place for place in reversed(mountpoints()) if place.is_relative_to(base)]
 
 
 def _runs_tests_here(config: pytest.Config) -> bool:
