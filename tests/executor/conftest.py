@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,9 +15,11 @@ import pytest
 from executor import failpoints
 from executor.contract import StopSignal
 from tests.executor.scene import Site
-from tests.servers import JuiceFSVolume
+from tests.servers import JuiceFSVolume, Servers
+from wvs_project.stack.juicefs import Mount, Volume, juicefs_program, mounted, unmount_lazily
 
 MakeSite = Callable[..., Site]
+SMALL_VOLUME_ENTRIES = 400
 
 
 @pytest.fixture(params=["copy", pytest.param("juicefs", marks=pytest.mark.fuse)])
@@ -46,6 +52,39 @@ def make_site(driver: str, request: pytest.FixtureRequest) -> Iterator[MakeSite]
 def site(make_site: MakeSite) -> Site:
     """A workspace that is still to be initialised."""
     return make_site()
+
+
+@pytest.fixture
+def small_site(driver: str, servers: Servers) -> Iterator[Site]:
+    """A workspace on a volume of its own with room for a few hundred files of one page; uid 0 only."""
+    base = servers.base / f"second-{secrets.token_hex(4)}"
+    with _small_juicefs(base) if driver == "juicefs" else _small_tmpfs(base) as mount:
+        yield Site(mount, driver)
+    shutil.rmtree(base)
+
+
+@contextmanager
+def _small_tmpfs(base: Path) -> Iterator[Path]:
+    mount = base / "ws"
+    mount.mkdir(parents=True)
+    size = SMALL_VOLUME_ENTRIES * os.sysconf("SC_PAGE_SIZE")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "wvs-test", str(mount)], check=True)
+    try:
+        yield mount
+    finally:
+        unmount_lazily(mount)
+
+
+@contextmanager
+def _small_juicefs(base: Path) -> Iterator[Path]:
+    base.mkdir()
+    meta = f"sqlite3://{base}/meta.db"
+    volume = Volume(meta, password="", storage=base / "objects", log=base / "log", mark=str(base), name="small")
+    volume.format()
+    limit = ["config", meta, "--inodes", str(SMALL_VOLUME_ENTRIES), "--yes"]
+    subprocess.run([juicefs_program(), *limit], check=True, capture_output=True)
+    with mounted(Mount(volume, base / "ws", base / "cache")) as mount:
+        yield mount.path
 
 
 @pytest.fixture
