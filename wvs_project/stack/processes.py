@@ -24,8 +24,8 @@ MARK: Final = "WVS_STACK_MARK"
 _PR_SET_PDEATHSIG: Final = 1
 _LOG_TAIL_LINES: Final = 15
 _REAP_SECONDS: Final = 10.0
-# Loaded before any fork: between fork and exec nothing may be imported.
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+# Looked up before any fork: in the child the linker's lock may be held by a thread that is gone.
+_PRCTL: Final = ctypes.CDLL(None, use_errno=True).prctl
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Command:
 
 def _bind_to_parent(death_signal: int, parent: int) -> Callable[[], None]:
     def in_child() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+        _PRCTL(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
         if os.getppid() != parent:  # it died between fork and prctl: the signal will never come
             os._exit(1)
 
