@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from executor import failpoints
-from executor.config import ExecutorConfigError
+from executor.local import ExecutorConfigError
 from wvs_project.config import Config, ConfigError, get_config
 from wvs_project.health import checks_for, start_health_server
 from wvs_project.logging import configure_logging
