@@ -1,83 +1,161 @@
-"""A full volume: the task ends NO_SPACE, at once and for good; staging is gone, the agent goes on (H10)."""
+"""A full volume: the task ends NO_SPACE, staging is gone, the agent goes on, and a drop makes room (H10)."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from executor.contract import ExecuteTask, ExecutorFault, FaultReason
-from tests.executor.conftest import SMALL_VOLUME_ENTRIES
-from tests.executor.scene import LIMIT, Site
+from executor.contract import ExecutorFault, FaultReason
+from tests.executor.calls import Call
+from tests.executor.scene import Site
 from tests.executor.trees import portrait
+from tests.servers import Servers
 from wvs_agent import QuiesceWatcher
+from wvs_project.stack.juicefs import Mount, Volume, juicefs_program, mounted
 
-pytestmark = [pytest.mark.rule("H10"), pytest.mark.root]
-
-
-def plant(tree: Path, *, share: float) -> None:
-    """Entries that take that share of the volume."""
-    for number in range(int(SMALL_VOLUME_ENTRIES * share)):
-        (tree / f"file-{number:03}").write_bytes(b"x" * 4096)
+pytestmark = pytest.mark.rule("H10")
+MIB = 1 << 20
 
 
-def fill(directory: Path) -> None:
-    """Not one more file, not one more byte."""
-    with contextlib.suppress(OSError):
-        for number in range(10 * SMALL_VOLUME_ENTRIES):
-            (directory / f"filler-{number}").write_bytes(b"x" * 4096)
-    with contextlib.suppress(OSError):
-        for number in range(10 * SMALL_VOLUME_ENTRIES):
-            (directory / f"empty-{number}").touch()
-    with pytest.raises(OSError, match=r"No space|quota"):
-        (directory / "one more").write_bytes(b"x" * 8192)
+@pytest.fixture
+def tmpfs(workdir: Path) -> Iterator[Path]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "wvs-test", str(workdir)], check=True)
+    try:
+        yield workdir
+    finally:
+        subprocess.run(["umount", "-l", str(workdir)], check=True)
 
 
-def a_create(site: Site, _: str) -> ExecuteTask:
-    return site.create_request()
+@pytest.fixture(scope="module")
+def little_juicefs(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A volume of 1 GiB and 300 inodes, its metadata in a file: full of sparse files at once."""
+    base = tmp_path_factory.mktemp("little")
+    volume = Volume(
+        meta_url=f"sqlite3://{base}/meta.db",
+        password="",
+        storage=base / "objects",
+        log=base / "juicefs.log",
+        mark=str(servers.base),
+    )
+    volume.format()
+    subprocess.run(
+        [juicefs_program(), "config", volume.meta_url, "--capacity", "1", "--inodes", "300", "--yes", "--no-color"],
+        check=True,
+        capture_output=True,
+        env=volume.environment(),
+    )
+    with mounted(Mount(volume, base / "ws", base / "cache")) as mount:
+        yield mount.path
 
 
-def a_switch(site: Site, snapshot: str) -> ExecuteTask:
-    return site.switch_request(snapshot)
+@pytest.fixture(params=["copy", "juicefs"])
+def little(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """An initialised workspace on a volume with little room."""
+    mount: Path = request.getfixturevalue("tmpfs" if request.param == "copy" else "little_juicefs")
+    site = Site(mount, request.param)
+    site.init()
+    yield site
+    shutil.rmtree(site.ws.root)
 
 
-@pytest.mark.parametrize("ask", [a_create, a_switch])
-@pytest.mark.parametrize("filled", [False, True], ids=["too full for the clone", "full"])
-def test_no_space_is_permanent_and_leaves_everything_as_it_was(
-    small_site: Site, ask: Callable[[Site, str], ExecuteTask], filled: bool
-) -> None:
-    site = small_site
-    plant(site.init(), share=0.3)
-    snapshot = site.snapshot()
-    plant(site.tree, share=0.55)
-    request = ask(site, snapshot)
-    if filled:
-        fill(site.tree)
-    heard: queue.Queue[str] = queue.Queue()
-    before = portrait(site.tree)
-    with QuiesceWatcher(site.ws.root, lambda: heard.put("freeze"), lambda _: heard.put("resume")):
-        with pytest.raises(ExecutorFault) as caught:
-            site.run(request)
-        while not heard.empty() and heard.get(timeout=LIMIT) == "freeze":
-            assert heard.get(timeout=LIMIT) == "resume"
-    assert caught.value.reason is FaultReason.NO_SPACE
-    assert caught.value.permanent
-    assert not caught.value.outcome_unknown
-    assert site.staged == []
-    assert (site.snapshots, site.lives, site.live_id) == ([snapshot], ["initial"], "initial")
-    assert portrait(site.tree) == before
+def free_bytes(site: Site) -> int:
+    state = os.statvfs(site.config.mount_path)
+    return state.f_bavail * state.f_frsize
 
 
-def test_a_drop_makes_room_on_a_volume_that_is_full(small_site: Site) -> None:
-    site = small_site
-    plant(site.init(), share=0.3)
-    snapshot = site.snapshot()
-    fill(site.tree)
-    assert site.run(site.drop_request(snapshot)).warnings == ()
-    assert site.snapshots == site.staged == []
-    (site.tree / "one more").write_bytes(b"x" * 8192)
-    assert os.listdir(site.ws.snapshots_dir) == []  # noqa: PTH208
+def plant_half(site: Site) -> None:
+    """More than half of the room that is left: it fits once, a clone of it does not."""
+    size = free_bytes(site) * 6 // 10
+    with (site.tree / "half").open("wb") as file:
+        if site.driver == "juicefs":
+            file.truncate(size)  # counts in full, costs nothing
+        else:
+            file.write(b"x" * size)
+
+
+def fill(site: Site) -> None:
+    """The rest of the room, to the last page."""
+    with contextlib.suppress(OSError), (site.tree / "rest").open("wb", buffering=0) as file:
+        if site.driver == "juicefs":
+            file.truncate(max(free_bytes(site) - MIB, 0))
+            file.seek(0, os.SEEK_END)
+        while True:
+            file.write(b"x" * 65536)
+            os.fsync(file.fileno())
+
+
+def no_space(outcome: object) -> bool:
+    return isinstance(outcome, ExecutorFault) and outcome.reason is FaultReason.NO_SPACE and outcome.permanent
+
+
+@pytest.mark.root
+@pytest.mark.fuse
+def test_a_clone_that_does_not_fit_is_no_space_and_leaves_nothing(little: Site) -> None:
+    plant_half(little)
+    before, free = portrait(little.tree), free_bytes(little)
+    assert no_space(Call(little.snapshot).outcome())
+    assert little.snapshots == little.staged == []
+    assert portrait(little.tree) == before
+    assert free_bytes(little) >= free - MIB
+    (little.tree / "half").unlink()
+    assert little.snapshot() in little.snapshots
+
+
+@pytest.mark.root
+@pytest.mark.fuse
+def test_a_switch_that_does_not_fit_changes_nothing(little: Site) -> None:
+    plant_half(little)
+    (little.tree / "half").rename(little.ws.root / "aside")
+    (little.tree / "kept").write_bytes(b"x")
+    snapshot = little.snapshot()
+    (little.ws.root / "aside").rename(little.tree / "half")
+    fill(little)
+    assert no_space(Call(lambda: little.switch_to(snapshot)).outcome())
+    assert (little.live_id, little.lives, little.staged) == ("initial", ["initial"], [])
+
+
+@pytest.mark.root
+@pytest.mark.fuse
+def test_on_a_full_volume_a_drop_still_works_and_makes_room(little: Site) -> None:
+    with (little.tree / "some").open("wb") as file:
+        file.write(b"x" * (MIB // 2))
+    snapshot = little.snapshot()
+    (little.tree / "some").unlink()
+    fill(little)
+    assert no_space(Call(little.snapshot).outcome())
+    assert little.snapshots == [snapshot]
+    assert little.staged == []
+    outcome = little.run(little.drop_request(snapshot))
+    assert outcome.warnings == ()
+    assert little.snapshots == little.staged == []
+    (little.tree / "rest").unlink()
+    assert little.snapshot() in little.snapshots
+
+
+@pytest.mark.root
+@pytest.mark.fuse
+@pytest.mark.parametrize("little", ["juicefs"], indirect=True)
+def test_a_clone_with_too_many_inodes_is_no_space(little: Site) -> None:
+    for number in range(200):
+        (little.tree / f"file-{number}").touch()
+    assert no_space(Call(little.snapshot).outcome())
+    assert little.snapshots == little.staged == []
+
+
+@pytest.mark.root
+@pytest.mark.fuse
+def test_an_attached_agent_is_never_left_frozen_by_a_full_volume(little: Site) -> None:
+    heard: list[str] = []
+    plant_half(little)
+    with QuiesceWatcher(little.ws.root, lambda: heard.append("freeze"), lambda _: heard.append("resume")):
+        assert no_space(Call(little.snapshot).outcome())
+        Call(lambda: (little.tree / "half").unlink()).result()
+        little.snapshot()
+    assert heard == ["freeze", "resume", "freeze", "resume"]
+    assert little.staged == []

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_of_many_who_raise_at_once_the_highest_stays(site: Site) -> None:
             with contextlib.suppress(ExecutorFault):
                 fence.raise_fence(site.ws, number)
 
-    for call in [Call(lambda first=first: raise_some(first)) for first in range(10, 18)]:
+    for call in [Call(partial(raise_some, first)) for first in range(10, 18)]:
         call.result()
     assert fence.read_fence(site.ws) == 199
 
