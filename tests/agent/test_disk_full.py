@@ -15,9 +15,19 @@ import pytest
 from executor.contract import ExecutorFault, FaultReason, StopSignal
 from executor.freeze import freeze
 from executor.layout import WorkspaceLayout
-from tests.agent.scene import LIMIT, SECOND_LIVE, Limits, a_task, control_of, make_workspace, switch, wait_for
-from wvs_agent import QuiesceWatcher, protocol
-from wvs_agent.protocol import AgentState, ControlState
+from tests.agent.scene import (
+    LIMIT,
+    SECOND_LIVE,
+    Limits,
+    a_task,
+    control_of,
+    leave_control,
+    make_workspace,
+    switch,
+    wait_for,
+)
+from wvs_agent import QuiesceWatcher
+from wvs_agent.protocol import ControlState
 
 pytestmark = [pytest.mark.root, pytest.mark.rule("H10")]
 
@@ -109,18 +119,14 @@ def test_a_renewal_that_cannot_be_written_lets_the_lease_end_for_both(small: Wor
 
 
 def test_an_agent_can_attach_on_a_full_disk_to_clean_it_up(small: WorkspaceLayout, stop: StopSignal) -> None:
-    heard = Heard()
-    with freeze(small, a_task(), Limits(), stop):
-        pass
-    with heard.watcher(small), freeze(small, a_task(), Limits(), stop):
-        assert heard.next() == "freeze"
+    leave_control(small, ControlState.RUNNING, "")
     fill(small)
-    with heard.watcher(small) as watcher:
+    with Heard().watcher(small) as watcher:
         assert watcher.attached
+        assert not small.agent_file.exists(), "it could not be written"
         (small.current / "filler").unlink()
-    status = protocol.read_agent(small.agent_file)
-    assert status is not None
-    assert status.state is AgentState.RUNNING
+    with freeze(small, a_task(), Limits(), stop) as quiet:
+        assert not quiet.attached
 
 
 def renewing() -> bool:

@@ -390,6 +390,7 @@ def test_a_child_that_inherited_the_lock_keeps_the_workspace_attached(
     ws: WorkspaceLayout, watcher: QuiesceWatcher
 ) -> None:
     watcher.attach()
+    assert os.get_inheritable(watcher.lock_fd)
     child = subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=[watcher.lock_fd]
     )
