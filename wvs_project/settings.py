@@ -131,6 +131,13 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/v1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "TAGS": [
+        {"name": "workspaces", "description": "Working directories of agents."},
+        {"name": "snapshots", "description": "Read-only copies of a workspace's tree."},
+        {"name": "current", "description": "Which tree the agent sees: roll back and forward."},
+        {"name": "tasks", "description": "What becomes of writes that take time."},
+        {"name": "audit", "description": "Who did what, when."},
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "PATH_CONVERTER_OVERRIDES": PATH_SCHEMAS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from tasks.api.serializers import TaskAcceptedOut
@@ -13,12 +14,24 @@ from wvs_project.ids import SNAPSHOT_ID_PATTERN, WSID_PATTERN
 MAX_MESSAGE_LENGTH: Final = 4096
 
 
+@extend_schema_serializer(
+    examples=[OpenApiExample("A checkpoint", {"message": "before the refactoring"}, request_only=True)]
+)
 class CreateSnapshotIn(StrictSerializer):
     """A snapshot to be made."""
 
     message = Text(required=False, default="", allow_blank=True, max_length=MAX_MESSAGE_LENGTH)
 
 
+_SOME_SNAPSHOT: Final = "snap-01931f5e-7c4a-7d6e-9b0a-3f2b8c1d4e5f"
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample("Go there", {"snapshot_id": _SOME_SNAPSHOT}, request_only=True),
+        OpenApiExample("Once more, from scratch", {"snapshot_id": _SOME_SNAPSHOT, "fresh": True}, request_only=True),
+    ]
+)
 class SetCurrentIn(StrictSerializer):
     """Where to switch to."""
 

@@ -14,7 +14,7 @@ from drf_spectacular.renderers import OpenApiYamlRenderer
 from drf_spectacular.validation import validate_schema
 
 from tests.api.client import Api
-from tests.api.contract import Json, document
+from tests.api.contract import Json, document, validate
 from wvs_project.errors import ErrorCode
 from wvs_project.http.docs import openapi_json
 
@@ -90,6 +90,16 @@ def test_every_write_that_makes_a_task_needs_a_key_and_says_where_the_task_is() 
         assert [p["required"] for p in keys] == [True]
         assert spec["responses"]["202"]["headers"]["Location"]["required"]
         assert "WVS_CONFLICT_IDEMPOTENT_MISMATCH" in json.dumps(spec["responses"]["409"])
+
+
+def test_every_example_is_what_its_schema_says() -> None:
+    bodies = [
+        spec["requestBody"]["content"]["application/json"] for spec in operations().values() if "requestBody" in spec
+    ]
+    examples = [(body["schema"], example["value"]) for body in bodies for example in body.get("examples", {}).values()]
+    assert len(examples) >= 4
+    for schema, value in examples:
+        validate(value, schema)
 
 
 def test_an_error_names_one_of_our_codes() -> None:

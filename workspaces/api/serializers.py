@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from workspaces.states import WorkspaceState
@@ -15,6 +16,9 @@ OWNER_PATTERN: Final = r"^[^\x00-\x1f\x7f]{1,255}$"
 """Any text in one line."""
 
 
+@extend_schema_serializer(
+    examples=[OpenApiExample("For one agent", {"wsid": "agent-7", "owner": "team-a"}, request_only=True)]
+)
 class CreateWorkspaceIn(StrictSerializer):
     """A new workspace."""
 
