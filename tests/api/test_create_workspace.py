@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from django.db import connection
 
 from tasks.models import AuditEvent, Op, Task
 from tasks.states import Status
-from tests.api.client import Api
+from tests.api.client import Answer, Api
 from tests.factories import make_workspace, new_wsid
+from tests.waiting import LIMIT, InThread
 from workspaces.models import Workspace
 from workspaces.states import WorkspaceState
 from wvs_project.errors import ErrorCode
@@ -85,3 +88,20 @@ def test_both_fields_are_required_and_no_other_is_known(api: Api) -> None:
     body = {"wsid": new_wsid(), "owner": "x", "state": "ACTIVE", "colour": "red"}
     assert set(api.post("/v1/workspaces", body).refused(ErrorCode.BAD_REQUEST)["fields"]) == {"state", "colour"}
     assert not Workspace.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_six_who_want_the_same_name_at_once_one_gets_it() -> None:
+    wsid, barrier = new_wsid(), threading.Barrier(6)
+
+    def ask() -> Answer:
+        api = Api()
+        barrier.wait(LIMIT)
+        return api.post("/v1/workspaces", {"wsid": wsid, "owner": "x"})
+
+    answers = [thread.result() for thread in [InThread(ask) for _ in range(6)]]
+    assert sorted(answer.status for answer in answers) == [202] + [409] * 5
+    for answer in answers:
+        if answer.status == 409:
+            answer.refused(ErrorCode.CONFLICT_EXISTS)
+    assert Task.objects.count() == 1
