@@ -18,6 +18,7 @@ from marshmallow.validate import OneOf
 from executor.durations import parse_duration
 
 CLONE_DRIVERS: Final = ("auto", "juicefs", "reflink", "copy")
+LEAST_LEASE: Final = 3.0
 VERIFY_LEVELS: Final = ("on", "off", "full")
 
 
@@ -60,6 +61,16 @@ def read_config(env: FileAwareEnv | None = None) -> ExecutorConfig:
         raise ExecutorConfigError(
             f"EXECUTOR_QUIESCE_TIMEOUT ({config.quiesce_timeout:g} s) must be smaller than "
             f"EXECUTOR_TASK_TIMEOUT ({config.task_timeout:g} s), or no task could survive a slow agent"
+        )
+    if config.freeze_lease < LEAST_LEASE:
+        raise ExecutorConfigError(
+            f"EXECUTOR_FREEZE_LEASE ({config.freeze_lease:g} s) must be at least {LEAST_LEASE:g} s: "
+            "a second of it must be left right before a switch"
+        )
+    if config.freeze_max < config.freeze_lease:
+        raise ExecutorConfigError(
+            f"EXECUTOR_FREEZE_MAX ({config.freeze_max:g} s) must not be smaller than "
+            f"EXECUTOR_FREEZE_LEASE ({config.freeze_lease:g} s)"
         )
     if not config.mount_path.is_absolute():
         raise ExecutorConfigError(f"EXECUTOR_MOUNT_PATH={config.mount_path} must be an absolute path")

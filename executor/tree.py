@@ -77,11 +77,17 @@ def _descend(root: int, path: bytes) -> int:
 
 
 def list_nodes(directory: int, path: bytes) -> list[Node]:
-    """What a directory holds, by name. scandir and lstat at once: that refreshes attributes that a mount has cached."""
+    """What a directory holds, by name.
+
+    Each lstat right after its name was listed: listing is what refreshes attributes that a mount has cached, and the
+    kernel lists in batches, of which only the latest is fresh (H2).
+    """
     prefix = path + b"/" if path else b""
+    nodes = []
     with os.scandir(directory) as entries:
-        names = [os.fsencode(entry.name) for entry in entries]
-    nodes = [Node(name, prefix + name, os.stat(name, dir_fd=directory, follow_symlinks=False)) for name in names]
+        for entry in entries:
+            name = os.fsencode(entry.name)
+            nodes.append(Node(name, prefix + name, os.stat(name, dir_fd=directory, follow_symlinks=False)))
     nodes.sort(key=lambda node: node.name)
     return nodes
 

@@ -230,7 +230,6 @@ def test_what_was_written_right_before_the_freeze_is_in_the_snapshot_and_in_its_
 
 
 @pytest.mark.rule("H2")
-@pytest.mark.xfail(reason="tree.list_nodes lists all names before it looks at the first: stale beyond the first batch")
 def test_a_scan_sees_what_another_mount_wrote_however_long_its_own_mount_caches(
     juicefs_volume: JuiceFSVolume, juicefs_dir: Path
 ) -> None:
