@@ -45,6 +45,8 @@ def make_site(driver: str, request: pytest.FixtureRequest) -> Iterator[MakeSite]
 
     yield make
     for site in made:
+        if driver == "juicefs":
+            subprocess.run([juicefs_program(), "rmr", "--skip-trash", site.ws.root], check=False, capture_output=True)
         remove(site.ws.root)
 
 

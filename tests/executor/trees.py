@@ -22,6 +22,7 @@ NAMES = (
     b"-rf",
     b"*",
 )
+BULK = b"bulk-"
 WHEN = 1_600_000_000_123_456_000
 """Nanoseconds; JuiceFS keeps microseconds of some of them only, and a portrait must be equal to the last one."""
 
@@ -40,19 +41,22 @@ class Face(NamedTuple):
 
 
 def portrait(root: Path) -> dict[bytes, Face]:
-    """Every entry below the root, the root itself as `b""`; times of directories left out."""
+    """Every entry below the root, the root itself as `b""`; times of directories left out.
+
+    Extended attributes are looked at everywhere but in the bulk, where there are none: they take long on JuiceFS.
+    """
     found: dict[bytes, Face] = {}
     base = os.fsencode(root)
     for path, directories, files, fd in os.fwalk(base):
         below = path[len(base) + 1 :]
         if not below:
-            found[b""] = _face(b".", fd)
+            found[b""] = _face(b".", fd, attributes=True)
         for name in directories + files:
-            found[os.path.join(below, name)] = _face(name, fd)
+            found[os.path.join(below, name)] = _face(name, fd, attributes=not below.startswith(BULK))
     return found
 
 
-def _face(name: bytes, directory: int) -> Face:
+def _face(name: bytes, directory: int, *, attributes: bool) -> Face:
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     kind = stat.S_IFMT(status.st_mode)
     place = b"/proc/self/fd/%d/%s" % (directory, name)
@@ -64,8 +68,8 @@ def _face(name: bytes, directory: int) -> Face:
         size=status.st_size if regular else 0,
         mtime_ns=0 if kind == stat.S_IFDIR else status.st_mtime_ns,
         target=os.readlink(name, dir_fd=directory) if link else b"",
-        content=_content(name, directory) if regular else "",
-        xattrs=_xattrs(place) if regular or kind == stat.S_IFDIR else (),
+        content=_content(name, directory) if regular and status.st_size else "",
+        xattrs=_xattrs(place) if attributes and (regular or kind == stat.S_IFDIR) else (),
     )
 
 
@@ -128,12 +132,15 @@ def _plant_modes(root: Path) -> None:
 
 
 def plant_many(root: Path, *, entries: int) -> None:
-    """A project of about that many entries, 100 to a directory."""
+    """The bulk: that many entries, 100 to a directory; of its files and symlinks one in ten has content."""
     for number in range(entries // 100):
-        directory = root / f"package-{number:04}"
+        directory = root / f"{BULK.decode()}{number:04}"
         directory.mkdir()
-        for index in range(99):
-            (directory / f"file-{index:02}.txt").write_bytes(b"%d/%d\n" % (number, index))
+        for index in range(10):
+            (directory / f"text-{index:02}").write_bytes(b"%d/%d\n" % (number, index))
+            (directory / f"link-{index:02}").symlink_to(f"text-{index:02}")
+        for index in range(79):
+            os.mknod(directory / f"empty-{index:02}", stat.S_IFREG | 0o640)
 
 
 def _plant_sparse(root: Path) -> None:
