@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from executor import failpoints
 from executor.attempt import Attempt
 from executor.contract import FaultReason, Outcome
@@ -34,7 +32,9 @@ def run(attempt: Attempt) -> Outcome:
 
 
 def published(attempt: Attempt) -> Outcome | None:
-    """Whether nothing is left in its place."""
-    if os.path.lexists(attempt.ws.snapshot(attempt.request.snapshot_id)):
-        return None
-    return Outcome(already_done=True)
+    """Whether nothing is left in its place. Raises OSError if the disk does not say: that is no success."""
+    try:
+        attempt.ws.snapshot(attempt.request.snapshot_id).lstat()
+    except FileNotFoundError:
+        return Outcome(already_done=True)
+    return None
