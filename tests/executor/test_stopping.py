@@ -40,6 +40,14 @@ def nothing_came_of_it(site: Site, snapshot: str) -> bool:
     return (site.snapshots, site.lives, site.live_id, site.staged) == ([snapshot], ["initial"], "initial", [])
 
 
+def run_and_look(site: Site, request: ExecuteTask, stop: StopSignal, program: HeldUp, alive: list[bool]) -> None:
+    """The attempt, and whether its child lived on: asked in its own thread, at whose end the kernel would kill it."""
+    try:
+        site.run(request, stop)
+    finally:
+        alive.append(is_running(program.pid))
+
+
 def stopped(call: Call) -> StopReason:
     outcome = call.outcome()
     assert isinstance(outcome, Stopped), outcome
@@ -84,11 +92,12 @@ def test_a_stop_kills_the_clone_process(
 ) -> None:
     site, program, snapshot = holder("sleeping")
     request = ask(site, snapshot)
-    call: Call = Call(lambda: site.run(request, stop))
-    pid = program.pid
+    alive: list[bool] = []
+    call = Call(lambda: run_and_look(site, request, stop, program, alive))
+    assert is_running(program.pid)
     stop.stop(reason)
     assert stopped(call) is reason
-    assert not is_running(pid)
+    assert alive == [False]
     assert nothing_came_of_it(site, snapshot)
     program.let_go()
     assert not site.run(site.again(request)).already_done
@@ -105,11 +114,12 @@ def test_a_clone_process_that_does_not_hear_is_killed_all_the_same(
 ) -> None:
     monkeypatch.setattr(child, "TERM_SECONDS", 0.2)
     site, program, snapshot = holder(kind)
-    call: Call = Call(lambda: site.run(site.create_request(), stop))
-    pid = program.pid
+    request, alive = site.create_request(), list[bool]()
+    call = Call(lambda: run_and_look(site, request, stop, program, alive))
+    assert is_running(program.pid)
     stop.stop(StopReason.TIMED_OUT)
     assert stopped(call) is StopReason.TIMED_OUT
-    assert not is_running(pid)
+    assert alive == [False]
     assert nothing_came_of_it(site, snapshot)
 
 
@@ -200,7 +210,7 @@ def test_a_stop_reaches_an_attempt_that_waits_for_the_lock(site: Site, stop: Sto
     site.init()
     with site.ws.lock.open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        call: Call = Call(lambda: site.run(site.create_request(), stop))
+        call = Call(lambda: site.run(site.create_request(), stop))
         eventually(lambda: site.ws.fence.read_bytes().strip().endswith(b"2"), "the attempt raised the fence")
         stop.stop(StopReason.CANCELED)
         assert stopped(call) is StopReason.CANCELED
@@ -241,7 +251,7 @@ def test_no_attempt_begins_while_the_clone_of_a_killed_one_still_lives(
     assert not lock_is_free(site)
     program.let_go()
     again = site.again(request)
-    call: Call = Call(lambda: site.run(again, stop))
+    call = Call(lambda: site.run(again, stop))
     eventually(lambda: site.ws.fence.read_text().strip().endswith(str(again.fence)), "the next attempt waits")
     assert not call.is_over
     assert site.snapshots == [snapshot]
