@@ -215,8 +215,10 @@ def workdir(servers: Servers) -> Iterator[Path]:
 def _remove_tree(directory: Path) -> None:
     """rmtree that also passes directories a test has closed to their owner."""
     if os.geteuid() != 0:
-        for inside, _, _ in os.walk(directory):
-            Path(inside).chmod(0o700)
+        for inside, directories, _ in os.walk(directory):
+            for child in (Path(inside, name) for name in directories):
+                if not child.is_symlink():
+                    child.chmod(0o700)  # before the walk goes into it
     shutil.rmtree(directory)
 
 
