@@ -42,6 +42,17 @@ def test_a_claim_waits_and_sees_what_was_decided_meanwhile(engine: Engine, fake:
     assert fake.executed == []
 
 
+def test_a_claim_waits_for_it_though_nobody_holds_the_tasks_row(engine: Engine) -> None:
+    task = make_task(make_workspace())
+    with transaction.atomic():
+        _hold(task.workspace_id)
+        serving: InThread[object] = InThread(lambda: engine.serve(task.workspace_id))
+        _blocked_by_us(serving)
+        assert status_of(task) is Status.PENDING
+    serving.result()
+    assert status_of(task) is Status.SUCCEEDED
+
+
 def test_apply_waits_for_it(engine: Engine, fake: FakeExecutor) -> None:
     task = make_task(make_workspace())
     held = Held(engine, fake, task)
