@@ -23,6 +23,7 @@ from executor.manifest import place_of, read_xattrs
 from executor.tree import Check, Node
 
 FICLONE: Final = 0x40049409
+_CANNOT: Final = frozenset({errno.EINVAL, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.ETXTBSY})
 _CHUNK: Final = 16 * 1024 * 1024
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,8 +42,13 @@ def copy_data(source: int, destination: int, size: int, check: Check) -> None:
 
 
 def share_data(source: int, destination: int, size: int, check: Check) -> None:
-    """Share the blocks (FICLONE). Raises OSError where the file system cannot."""
-    fcntl.ioctl(destination, FICLONE, source)
+    """Share the blocks (FICLONE); a file that cannot share them, as one without copy-on-write, is copied."""
+    try:
+        fcntl.ioctl(destination, FICLONE, source)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+        copy_data(source, destination, size, check)
 
 
 def _next(fd: int, offset: int, whence: int) -> int | None:
@@ -57,10 +63,19 @@ def _next(fd: int, offset: int, whence: int) -> int | None:
 def _copy_range(source: int, destination: int, start: int, end: int, check: Check) -> None:
     while start < end:
         check()
-        copied = os.copy_file_range(source, destination, min(end - start, _CHUNK), start, start)
+        copied = _copy_piece(source, destination, start, min(end - start, _CHUNK))
         if copied == 0:
             return  # it shrank meanwhile: whoever compares will see it
         start += copied
+
+
+def _copy_piece(source: int, destination: int, start: int, size: int) -> int:
+    try:
+        return os.copy_file_range(source, destination, size, start, start)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+        return os.pwrite(destination, os.pread(source, size, start), start)
 
 
 class CopyDriver:
@@ -172,7 +187,7 @@ def reflink_works(directory: Path) -> bool:
         with TemporaryFile(dir=directory) as source, TemporaryFile(dir=directory) as destination:
             source.write(b"x" * 4096)
             source.flush()
-            share_data(source.fileno(), destination.fileno(), 4096, lambda: None)
+            fcntl.ioctl(destination.fileno(), FICLONE, source.fileno())
     except OSError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +95,8 @@ def _switch_in_freeze(attempt: Attempt, held: Held, *, staged: Path | None, live
             attempt.may_publish(held)
         except (ExecutorFault, Stopped):
             # It is not switched to, so it goes: nobody but a killed attempt leaves a tree behind.
-            live.rename(attempt.staging / "live")
+            with contextlib.suppress(OSError):
+                live.rename(attempt.staging / "live")
             raise
         switch.point_current(ws, ws.link_target(live.name), staging=attempt.staging)
         failpoints.hit("set_current.switched")

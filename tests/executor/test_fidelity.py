@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from executor.clone.copy import CopyDriver, reflink_works, share_data
+from executor.local import LocalExecutor
 from tests.executor.scene import Site
 from tests.executor.trees import plant_many, plant_odd, plant_small, portrait
 
@@ -103,3 +105,18 @@ def test_the_outcome_and_the_descriptor_say_what_is_in_the_snapshot(site: Site) 
     assert outcome.clone_driver == site.driver
     assert outcome.manifest_digest is not None
     assert outcome.manifest_digest.startswith("sha256")
+
+
+def test_where_blocks_cannot_be_shared_the_reflink_driver_copies_each_file_as_it_is(workdir: Path) -> None:
+    """Some files cannot share blocks even where the file system can."""
+    site = Site(workdir, "copy")
+    site.executor = LocalExecutor(site.config, CopyDriver("reflink", share_data))
+    plant_odd(site.init(), as_root=os.geteuid() == 0)
+    original = portrait(site.tree)
+    assert portrait(site.switch_to(site.snapshot())) == original
+
+
+def test_auto_takes_what_an_ordinary_disk_can_do_and_leaves_nothing_there(workdir: Path) -> None:
+    chosen = Site(workdir, "auto").executor.driver_name
+    assert chosen == ("reflink" if reflink_works(workdir) else "copy")
+    assert list(workdir.iterdir()) == []
