@@ -200,7 +200,7 @@ def juicefs_dir(juicefs_volume: JuiceFSVolume) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="t", dir=juicefs_volume.mount))
     directory.chmod(0o755)
     yield directory
-    _remove_tree(directory)
+    remove_tree(directory)
 
 
 @pytest.fixture
@@ -209,10 +209,10 @@ def workdir(servers: Servers) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="work-", dir=servers.base))
     directory.chmod(0o755)
     yield directory
-    _remove_tree(directory)
+    remove_tree(directory)
 
 
-def _remove_tree(directory: Path) -> None:
+def remove_tree(directory: Path) -> None:
     """rmtree that also passes directories a test has closed to their owner."""
     if os.geteuid() != 0:
         for inside, directories, _ in os.walk(directory):

@@ -15,7 +15,7 @@ import pytest
 from executor import failpoints
 from executor.contract import StopSignal
 from tests.executor.scene import Site
-from tests.servers import JuiceFSVolume, Servers
+from tests.servers import JuiceFSVolume, Servers, remove_tree
 from wvs_project.stack.juicefs import Mount, Volume, juicefs_program, mounted, unmount_lazily
 
 MakeSite = Callable[..., Site]
@@ -107,4 +107,4 @@ def remove(root: Path) -> None:
     if root.is_symlink() or root.is_file():
         root.unlink()
     elif root.exists():
-        shutil.rmtree(root)
+        remove_tree(root)
