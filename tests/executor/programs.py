@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,10 @@ def is_running(pid: int) -> bool:
 
 
 def open_files(pid: int) -> set[str]:
-    """What the process holds open."""
-    links = [Path(f"/proc/{pid}/fd") / name for name in os.listdir(f"/proc/{pid}/fd")]  # noqa: PTH208
-    return {str(link.readlink()) for link in links}
+    """What the process holds open; nothing once it has ended."""
+    found = set()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.add(str(link.readlink()))
+    return found

@@ -17,7 +17,7 @@ from executor import failpoints, fence
 from executor.contract import ExecuteTask, ExecutorFault, FaultReason, Outcome, StopSignal, live_id_for
 from tests.executor.calls import Call
 from tests.executor.conftest import MakeSite
-from tests.executor.programs import held_up, is_running
+from tests.executor.programs import held_up, is_running, open_files
 from tests.executor.scene import LIMIT, Site
 from tests.executor.trees import plant_small, portrait
 from tests.waiting import eventually
@@ -133,13 +133,15 @@ def test_of_two_processes_the_stale_one_publishes_nothing_and_the_newer_waits_fo
     go = tmp_path / "go"
     with site.start(stale, f"{point}=pause:{go}") as process:
         eventually(lambda: site.staged == [f"{stale.task_id}.{stale.fence}"], "the stale one is at work")
-        newer = site.again(stale)
+        newer, together = site.again(stale), list[bool]()
+        failpoints.arm("create.staged", lambda: together.append(str(site.ws.lock) in open_files(process.pid)))
         call = Call(lambda: site.run(newer))
         eventually(lambda: raised_to(site, newer.fence), "the newer one waits")
         assert not call.is_over
         go.touch()
-        assert process.wait(LIMIT) != 0
-    outcome = call.result()
+        outcome = call.result()
+    assert process.returncode not in (None, 0)
+    assert together == [False]
     assert isinstance(outcome, Outcome)
     assert not outcome.already_done
     assert site.snapshots == sorted([snapshot, stale.snapshot_id or ""])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -51,7 +52,13 @@ def test_an_empty_or_crafted_id_addresses_nothing(site: Site, op: OperationName,
 @pytest.mark.parametrize("crafted", CRAFTED)
 def test_no_path_is_born_of_a_crafted_id(tmp_path: Path, crafted: str) -> None:
     ws = Layout(tmp_path).workspace("demo")
-    births = [Layout(tmp_path).workspace, ws.live, ws.link_target, ws.snapshot, lambda task: ws.staging(task, 1)]
+    births: list[Callable[[str], object]] = [
+        Layout(tmp_path).workspace,
+        ws.live,
+        ws.link_target,
+        ws.snapshot,
+        lambda task: ws.staging(task, 1),
+    ]
     for birth in births:
         with pytest.raises(ExecutorFault) as caught:
             birth(crafted)
