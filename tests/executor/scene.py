@@ -148,6 +148,8 @@ class Site:
         if self.ws.snapshots_dir.exists():
             for name in self.snapshots:
                 assert descriptor.read(self.ws.snapshot(name), wsid=self.wsid, snapshot_id=name) is not None
+        if self.ws.current.is_symlink():
+            assert self.tree.is_dir()
         if self.ws.live_dir.exists():
             assert all(contract.matches(contract.LIVE_ID_PATTERN, name) for name in self.lives)
 
