@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -215,10 +216,11 @@ def workdir(servers: Servers) -> Iterator[Path]:
 def remove_tree(directory: Path) -> None:
     """rmtree that also passes directories a test has closed to their owner."""
     if os.geteuid() != 0:
-        for inside, directories, _ in os.walk(directory):
-            for child in (Path(inside, name) for name in directories):
-                if not child.is_symlink():
-                    child.chmod(0o700)  # before the walk goes into it
+        # By descriptors: a test's tree may be deeper than a path can be long.
+        for _, directories, _, descriptor in os.fwalk(directory):
+            for child in directories:
+                if stat.S_ISDIR(os.stat(child, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                    os.chmod(child, 0o700, dir_fd=descriptor)  # before the walk goes into it
     shutil.rmtree(directory)
 
 
