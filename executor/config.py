@@ -20,6 +20,9 @@ from executor.durations import parse_duration
 CLONE_DRIVERS: Final = ("auto", "juicefs", "reflink", "copy")
 LEAST_LEASE: Final = 3.0
 VERIFY_LEVELS: Final = ("on", "off", "full")
+SWITCH_MARGIN: Final = 1.0
+"""Seconds of lease that must be left right before the switch (SPEC §8)."""
+_NOBODY_AT_ALL: Final = 2**32 - 1  # chown takes it for "leave as it is"
 
 
 class ExecutorConfigError(Exception):
@@ -74,6 +77,14 @@ def read_config(env: FileAwareEnv | None = None) -> ExecutorConfig:
         )
     if not config.mount_path.is_absolute():
         raise ExecutorConfigError(f"EXECUTOR_MOUNT_PATH={config.mount_path} must be an absolute path")
+    if min(config.freeze_lease, config.freeze_max) <= SWITCH_MARGIN:
+        raise ExecutorConfigError(
+            f"EXECUTOR_FREEZE_LEASE ({config.freeze_lease:g} s) and EXECUTOR_FREEZE_MAX ({config.freeze_max:g} s) must "
+            f"be longer than {SWITCH_MARGIN:g} s, which a switch needs to have left, or it could never happen"
+        )
+    for name, value in (("EXECUTOR_AGENT_UID", config.agent_uid), ("EXECUTOR_AGENT_GID", config.agent_gid)):
+        if not 0 <= value < _NOBODY_AT_ALL:
+            raise ExecutorConfigError(f"{name}={value} is not the number of an account")
     if config.clone_threads < 1:
         raise ExecutorConfigError("EXECUTOR_CLONE_THREADS must be at least 1")
     return config

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Final
 
 from executor import contract, descriptor, failpoints, manifest, switch, tree
 from executor.attempt import Attempt
+from executor.config import SWITCH_MARGIN
 from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome, Stopped
 from executor.descriptor import Descriptor
 from executor.fence import Held
 from executor.freeze import freeze
 from executor.layout import snapshot_tree
-
-SWITCH_MARGIN: Final = 1.0
-"""Seconds of lease that must be left right before the switch."""
 
 
 def run(attempt: Attempt) -> Outcome:
