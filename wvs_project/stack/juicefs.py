@@ -31,7 +31,6 @@ _OCTAL: Final = re.compile(r"\\([0-7]{3})")  # how mountinfo writes spaces and t
 _DEV_FUSE: Final = Path("/dev/fuse")
 # The executor's caches (SPEC §7): as fast as the defaults, stale for 0.1 s at most. Never 0: sixty times slower.
 EXECUTOR_CACHES: Final[Mapping[str, str]] = {"attr-cache": "0.1", "entry-cache": "0.1", "dir-entry-cache": "0.1"}
-DEFAULT_CACHES: Final[Mapping[str, str]] = {"attr-cache": "1.0", "entry-cache": "1.0", "dir-entry-cache": "1.0"}
 
 
 def juicefs_program() -> Path:
