@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from drf_spectacular.validation import validate_schema
 
 from tests.api.client import Api
 from tests.api.contract import Json, document, validate
+from tests.api.serving import ROOT, environment
+from tests.waiting import LIMIT
 from wvs_project.errors import ErrorCode
 from wvs_project.http.docs import openapi_json
 
@@ -112,6 +116,28 @@ def test_it_is_served_as_it_is_committed(api: Api) -> None:
     answer = api.get("/v1/openapi.json")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.body == yaml.safe_load(COMMITTED.read_text())
+
+
+def test_it_can_be_asked_for_by_many_at_once_before_it_was_ever_made() -> None:
+    code = (
+        "import django; django.setup()\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from wvs_project.http.docs import openapi_json\n"
+        "with ThreadPoolExecutor(8) as threads:\n"
+        "    made = [each.result() for each in [threads.submit(openapi_json) for _ in range(8)]]\n"
+        "assert len(set(made)) == 1 and made[0].startswith(b'{')"
+    )
+    settings = {"DJANGO_SETTINGS_MODULE": "wvs_project.settings"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**environment(), **settings},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.django_db

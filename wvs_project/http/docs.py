@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Final
 
@@ -17,9 +18,18 @@ URL_NAME: Final = "openapi"
 _swagger_page = SpectacularSwaggerView.as_view(url_name=URL_NAME)
 
 
-@cache
+# drf-spectacular's generator cannot run in two threads at once.
+_generating = threading.Lock()
+
+
 def openapi_json() -> bytes:
     """The description, generated from the code once in a process."""
+    with _generating:
+        return _generate()
+
+
+@cache
+def _generate() -> bytes:
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     document = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     rendered: bytes = OpenApiJsonRenderer().render(document, renderer_context={})
