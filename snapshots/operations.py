@@ -45,15 +45,18 @@ class CreateSnapshot:
         assert outcome.entries is not None
         assert outcome.bytes is not None
         assert outcome.manifest_digest is not None
-        Snapshot.objects.create(
+        # There already if it was read back from the disk while this task's worker was lost.
+        Snapshot.objects.get_or_create(
             snapshot_id=snapshot_id,
             workspace_id=task.workspace_id,
-            fs_path=_workspace(task).snapshot_path(snapshot_id),
-            message=str(task.params.get("message", "")),
-            entries=outcome.entries,
-            bytes=outcome.bytes,
             manifest_digest=outcome.manifest_digest,
-            created_by=task.task_id,
+            defaults={
+                "fs_path": _workspace(task).snapshot_path(snapshot_id),
+                "message": str(task.params.get("message", "")),
+                "entries": outcome.entries,
+                "bytes": outcome.bytes,
+                "created_by": task.task_id,
+            },
         )
         return {"snapshot_id": snapshot_id, **outcome.as_json()}
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import psycopg
 import structlog
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection, transaction
 
 from executor import failpoints
 from executor.contract import (
@@ -141,7 +141,7 @@ class Engine:
         if not task.is_due:
             return None
         operation = operation_for(task.op)
-        fence = Task.next_fence()
+        fence = task.fresh_fence
         if task.outcome_unknown:
             task.move(Status.RUNNING, fence=fence, started_at=ClockTimestamp())
             return Run(task, operation, operation.request(task), probe_first=True)
@@ -156,7 +156,7 @@ class Engine:
         if run.probe_first:
             found = self._supervised(run, guard, partial(self._executor.probe, run.request), cancelable=False)
             if found is not _NOTHING_PUBLISHED:
-                settle(run.task, found)
+                self._settle(run, found)
                 return
             again = self._begin_after_probe(run)
             if again is None:
@@ -165,8 +165,18 @@ class Engine:
         execute = partial(self._executor.execute, run.request, progress=_log_progress)
         decide = self._supervised(run, guard, execute, cancelable=not run.operation.irrevocable)
         failpoints.hit("engine.executed")
-        settle(run.task, decide)
+        self._settle(run, decide)
         failpoints.hit("engine.apply.committed")
+
+    def _settle(self, run: Run, decide: Callable[[Task], None]) -> None:
+        """Write how the run ended. What cannot be written is said in the row, and probed again later."""
+        try:
+            settle(run.task, decide)
+        except (IntegrityError, DataError, AssertionError) as error:
+            log.exception("settle.refused", task_id=run.task.task_id)
+            message = f"the outcome cannot be recorded: {type(error).__name__}: {error}"
+            fault = ExecutorFault(FaultReason.INTERNAL, message, outcome_unknown=True)
+            settle(run.task, partial(settlement.unrecorded, fault=fault, backoff_base=self._backoff_base))
 
     def _supervised(
         self, run: Run, guard: Guard, call: Callable[..., Outcome | None], *, cancelable: bool
@@ -259,8 +269,7 @@ def _next_attempt(task: Task, operation: Operation) -> Run | None:
 def _prepare(task: Task, operation: Operation) -> Run | None:
     """The operation's own say, in the transaction of the claim; None if that ended the task."""
     try:
-        with transaction.atomic():
-            answer = operation.prepare(task)
+        answer = operation.prepare(task)
     except Refused as refused:
         settlement.die(task, settlement.error_json(refused.reason, refused.message, attempt=task.attempt))
         return None

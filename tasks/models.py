@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pgtrigger
-from django.db import connection, models
+from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.fields.json import KeyTextTransform
 
@@ -16,7 +16,6 @@ from wvs_project.db import ClockTimestamp, CompositeForeignKey, Nextval
 from wvs_project.ids import SNAPSHOT_ID_PATTERN, TASK_ID_PATTERN
 
 TASK_SEQUENCE = "task_seq"
-FENCE_SEQUENCE = "task_fence"
 _LIVE = Q(status__in=[status.value for status in LIVE])
 _FINISHED = Q(status__in=[status.value for status in FINISHED])
 
@@ -93,6 +92,8 @@ class Task(models.Model):
     workspace_id: str
     is_due: bool
     """Only on rows of `head` and `lock_head`: whether next_run_at has come."""
+    fresh_fence: int
+    """Only on rows of `lock_head`."""
 
     class Meta:
         db_table = "tasks"
@@ -191,15 +192,6 @@ class Task(models.Model):
                 setattr(self, name, value)
         if to.is_finished:
             bells.announce_finish(self.pk)
-
-    @staticmethod
-    def next_fence() -> int:
-        """A fencing token higher than every one before."""
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT nextval(%s)", [FENCE_SEQUENCE])
-            row = cursor.fetchone()
-        assert row is not None
-        return int(row[0])
 
 
 class AuditEvent(models.Model):

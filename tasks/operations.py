@@ -40,7 +40,10 @@ class Operation(Protocol):
     """After `prepare` it can only end SUCCEEDED: faults become warnings, and cancel has no effect."""
 
     def prepare(self, task: Task) -> NoOp | None:
-        """Check, and write what must be written before the executor acts. Repeatable. Raises Refused."""
+        """Check, and write what must be written before the executor acts. Repeatable.
+
+        Raises Refused, before anything was written.
+        """
         ...
 
     def request(self, task: Task) -> ExecuteTask:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from django.db.models import Q, QuerySet
 
 from tasks.states import LIVE, Status
-from wvs_project.db import ClockTimestamp
+from wvs_project.db import ClockTimestamp, Nextval
 
 if TYPE_CHECKING:
     from tasks.models import Task
+
+
+FENCE_SEQUENCE: Final = "task_fence"
 
 
 class TaskQuerySet(QuerySet["Task"]):
@@ -62,11 +65,13 @@ class TaskQuerySet(QuerySet["Task"]):
         return self._heads_of(wsid).first()
 
     def lock_head(self, wsid: str) -> Task | None:
-        """The head, its row locked FOR UPDATE. The caller holds STATE(wsid), so it stays the head meanwhile.
+        """The head, its row locked FOR UPDATE, with a `fresh_fence` higher than every one before.
 
-        Find first, then lock: skipping locked rows here would overtake.
+        The caller holds STATE(wsid), so it stays the head meanwhile. Find first, then lock: skipping locked rows here
+        would overtake.
         """
-        return self._heads_of(wsid).select_for_update(of=("self",)).first()
+        fence = {"fresh_fence": Nextval(FENCE_SEQUENCE)}
+        return self._heads_of(wsid).annotate(**fence).select_for_update(of=("self",)).first()
 
     def _heads_of(self, wsid: str) -> Self:
         due = Q(next_run_at__lte=ClockTimestamp())

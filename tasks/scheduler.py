@@ -40,7 +40,7 @@ WITH RECURSIVE busy(wsid) AS (
             ORDER BY t.wsid LIMIT 1)
     FROM busy WHERE busy.wsid IS NOT NULL
 )
-SELECT head.task_id, head.wsid, head.status,
+SELECT head.task_id, head.wsid, head.status, head.fence,
        EXTRACT(EPOCH FROM head.next_run_at - clock_timestamp())::float8,
        head.status = 'FAILED'
 FROM busy CROSS JOIN LATERAL (
@@ -59,6 +59,7 @@ class Head:
     task_id: str
     wsid: str
     status: str
+    fence: int | None
     due_in: float
     begun_before: bool
 
@@ -164,7 +165,7 @@ class Scheduler:
     @transaction.atomic
     def _rescue(self, head: Head) -> bool:
         hold_state(head.wsid)
-        task = Task.objects.select_for_update().filter(pk=head.task_id, status=Status.RUNNING).first()
+        task = Task.objects.select_for_update().filter(pk=head.task_id, status=Status.RUNNING, fence=head.fence).first()
         if task is None:
             return False
         settlement.rescue(task, backoff_base=self._backoff_base, actor=self._actor)

@@ -10,9 +10,9 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -31,6 +31,7 @@ from wvs_project.db import ClockTimestamp
 from wvs_project.errors import ErrorCode, WvsError
 
 _TRIES: Final = 5
+_LONGEST_MESSAGE: Final = 4000
 _TIMEOUTS: Final = (FaultReason.TIMED_OUT, FaultReason.QUIESCE_TIMEOUT)
 _Settle = Callable[[Task], None]
 
@@ -47,7 +48,18 @@ def error_json(reason: FaultReason, message: str, *, attempt: int) -> dict[str, 
     code = ErrorCode.EXECUTOR_TIMEOUT if reason in _TIMEOUTS else ErrorCode.EXECUTOR_ERROR
     if reason in (FaultReason.SNAPSHOT_IN_USE,):
         code = ErrorCode.CONFLICT_SNAPSHOT_IN_USE
-    return {"code": code.code, "reason": reason.value, "message": message, "attempt": attempt}
+    return {"code": code.code, "reason": reason.value, "message": message[:_LONGEST_MESSAGE], "attempt": attempt}
+
+
+def storable(value: object) -> object:
+    """JSON that PostgreSQL takes: file names may hold what its text cannot (NUL, lone surrogates)."""
+    if isinstance(value, str):
+        return value.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {str(storable(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [storable(item) for item in value]
+    return value
 
 
 def settle(task: Task, decide: _Settle) -> bool:
@@ -80,7 +92,7 @@ def _settle_once(task: Task, decide: _Settle) -> bool:
 
 def succeed(task: Task, result: Json, *, error: Json | None = None) -> None:
     """RUNNING → SUCCEEDED."""
-    task.move(Status.SUCCEEDED, result=dict(result), error=None)
+    task.move(Status.SUCCEEDED, result=storable(result), error=None)
     failpoints.hit("engine.apply.moved")
     _audit_end(task, error=error)
     failpoints.hit("engine.apply.audited")
@@ -96,7 +108,8 @@ def apply(task: Task, outcome: Outcome) -> None:
 
 def die(task: Task, error: Json) -> None:
     """RUNNING → DEAD, and the domain is left with a way out."""
-    task.move(Status.DEAD, error=dict(error))
+    error = cast(Json, storable(error))
+    task.move(Status.DEAD, error=error)
     operation_for(task.op).give_up(task)
     _audit_end(task, action="task.dead", error=error)
 
@@ -132,14 +145,23 @@ def fail(task: Task, fault: ExecutorFault, *, backoff_base: float) -> None:
         # What remains on disk is the sweeper's; the decision was made at the claim.
         _succeed_with_warning(task, fault)
     elif fault.outcome_unknown or probe_again:
-        _wait_for_probe(task, error, due=_later(task, backoff_base=backoff_base))
+        _wait_for_probe(task, error, due=_probe_time(task, backoff_base=backoff_base))
     elif task.cancel_requested:
         cancel(task)
     elif fault.permanent or task.attempt >= task.max_attempts:
         die(task, error)
     else:
-        task.move(Status.FAILED, error=error, next_run_at=_later(task, backoff_base=backoff_base))
+        task.move(Status.FAILED, error=storable(error), next_run_at=_later(task, backoff_base=backoff_base))
         bells.announce_work(task.workspace_id)
+
+
+def unrecorded(task: Task, fault: ExecutorFault, *, backoff_base: float) -> None:
+    """The tables refuse the outcome, which is a defect of ours: the row says so and is probed again with backoff.
+
+    Not DEAD, whatever the attempts: what was published would be denied.
+    """
+    error = error_json(fault.reason, fault.message, attempt=task.attempt)
+    _wait_for_probe(task, error, due=_probe_time(task, backoff_base=backoff_base))
 
 
 def exhausted(task: Task) -> None:
@@ -178,8 +200,13 @@ def rescue(task: Task, *, backoff_base: float, actor: Actor) -> None:
 
 
 def _wait_for_probe(task: Task, error: Json, *, due: object) -> None:
-    task.move(Status.FAILED, error=dict(error), outcome_unknown=True, next_run_at=due)
+    task.move(Status.FAILED, error=storable(error), outcome_unknown=True, next_run_at=due)
     bells.announce_work(task.workspace_id)
+
+
+def _probe_time(task: Task, *, backoff_base: float) -> object:
+    """A cancel waits for the answer, and not for long."""
+    return ClockTimestamp() + timedelta(seconds=1) if task.cancel_requested else _later(task, backoff_base=backoff_base)
 
 
 def _later(task: Task, *, backoff_base: float) -> object:

@@ -9,6 +9,7 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.db.models import DateTimeField
 from django.db.models.expressions import Combinable
 
@@ -16,6 +17,7 @@ from snapshots.models import Snapshot
 from tasks.audit import Actor
 from tasks.idempotency import IdempotencyToken, request_hash
 from tasks.models import Op, Task
+from tasks.querysets import FENCE_SEQUENCE
 from tasks.states import Status
 from workspaces.models import Workspace
 from workspaces.states import WorkspaceState
@@ -42,6 +44,13 @@ def new_token(key: str | None = None, body: object = None) -> IdempotencyToken:
 def from_now(seconds: float) -> Combinable:
     """A moment on PostgreSQL's clock, to be written by the statement that names it."""
     return ClockTimestamp(output_field=DateTimeField()) + timedelta(seconds=seconds)
+
+
+def next_fence() -> int:
+    """A fencing token higher than every one before."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval(%s)", [FENCE_SEQUENCE])
+        return int(cursor.fetchone()[0])
 
 
 def make_workspace(wsid: str | None = None, *, state: str = WorkspaceState.ACTIVE, **fields: Any) -> Workspace:
@@ -103,7 +112,7 @@ def make_task(
         "actor": ACTOR.as_json(),
     }
     if status not in (Status.PENDING, Status.CANCELED):
-        values |= {"attempt": 1, "fence": Task.next_fence(), "started_at": ClockTimestamp()}
+        values |= {"attempt": 1, "fence": next_fence(), "started_at": ClockTimestamp()}
     if Status(status).is_finished:
         values |= {"ended_at": ClockTimestamp()}
     task = Task.objects.create(workspace=workspace, op=op, status=status, **(values | fields))

@@ -8,7 +8,7 @@ from snapshots.models import Snapshot
 from tasks.models import Op, Task
 from tasks.states import FINISHED, LIVE, Status
 from tests.db.refusal import refused_by, sql
-from tests.factories import make_current, make_snapshot, make_task, make_workspace
+from tests.factories import make_current, make_snapshot, make_task, make_workspace, next_fence
 from wvs_project.ids import new_snapshot_id, new_task_id
 
 pytestmark = pytest.mark.django_db
@@ -119,7 +119,7 @@ def test_a_drop_is_claimed_and_marks_its_snapshot_in_one_transaction() -> None:
     snapshot = make_snapshot(workspace)
     drop = make_task(workspace, Op.SNAPSHOT_DROP, snapshot=snapshot)
     assert refused_by(lambda: _drop(snapshot)) == REFERENCE
-    drop.move(Status.RUNNING, fence=Task.next_fence(), started_at=drop.created_at)
+    drop.move(Status.RUNNING, fence=next_fence(), started_at=drop.created_at)
     _drop(snapshot)
 
 
@@ -156,7 +156,7 @@ def test_a_second_task_cannot_begin_to_run_beside_the_first(status: Status) -> N
     make_task(workspace, status=Status.RUNNING)
     second = make_task(workspace, status=status)
     refused = refused_by(
-        lambda: second.move(Status.RUNNING, fence=Task.next_fence(), started_at=second.created_at, attempt=2)
+        lambda: second.move(Status.RUNNING, fence=next_fence(), started_at=second.created_at, attempt=2)
     )
     assert refused == "tasks_one_running_per_workspace"
 

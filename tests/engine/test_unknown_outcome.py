@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import OperationalError
 from django.db.backends.postgresql.base import DatabaseWrapper
+from django.utils import timezone
 
-from executor.contract import ExecuteTask, FaultReason, StopSignal
+from executor.contract import ExecuteTask, ExecutorFault, FaultReason, StopSignal
 from snapshots.models import Snapshot
 from tasks.engine import Engine
 from tasks.models import AuditEvent, Op
 from tasks.states import Status
 from tests.engine.world import fresh, request_of, status_of, unknown
-from tests.factories import make_due, make_task, make_workspace
+from tests.factories import make_due, make_snapshot, make_task, make_workspace
 from tests.fakes import FakeExecutor, fault
 from workspaces.models import Workspace
 
@@ -175,3 +178,43 @@ def test_an_attempt_after_a_probe_is_counted_once_though_the_answer_to_the_commi
     row = fresh(task)
     assert (row.state, row.attempt) == (Status.SUCCEEDED, 5)
     assert len(fake.executed) == 1
+
+
+def test_an_outcome_that_the_tables_refuse_is_said_in_the_row_and_probed_again_with_backoff(
+    engine: Engine, fake: FakeExecutor
+) -> None:
+    workspace = make_workspace()
+    task = make_task(workspace, Op.SNAPSHOT_CREATE)
+    make_snapshot(workspace, snapshot_id=task.params["snapshot_id"], manifest_digest="sha256:of another tree")
+
+    engine.serve(task.workspace_id)
+
+    row = fresh(task)
+    assert (row.state, row.outcome_unknown, row.attempt) == (Status.FAILED, True, 1)
+    assert "cannot be recorded" in row.error["message"]
+    assert row.next_run_at > timezone.now()
+
+
+def test_what_no_text_of_the_database_can_hold_is_written_in_another_way(engine: Engine, fake: FakeExecutor) -> None:
+    def fail(request: ExecuteTask, stop: StopSignal) -> None:
+        raise ExecutorFault(FaultReason.CLONE_FAILED, "a\0b \udcff")
+
+    task = make_task(make_workspace(), Op.SNAPSHOT_CREATE)
+    fake.on_execute.append(fail)
+
+    engine.serve(task.workspace_id)
+
+    assert fresh(task).error["message"] == "a\\0b \\udcff"
+
+
+def test_an_unknown_outcome_whose_cancel_is_waited_for_is_probed_within_two_seconds(
+    engine: Engine, fake: FakeExecutor
+) -> None:
+    task = unknown(make_workspace(), cancel_requested=True)
+    fake.on_probe.append(fault(FaultReason.UNAVAILABLE))
+
+    engine.serve(task.workspace_id)
+
+    row = fresh(task)
+    assert (row.state, row.outcome_unknown) == (Status.FAILED, True)
+    assert row.next_run_at <= timezone.now() + timedelta(seconds=2)

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from executor import failpoints
-from executor.contract import ExecuteTask, ExecutorFault, FaultReason
+from executor.contract import ExecutorFault, FaultReason
 from executor.layout import snapshot_tree
 from tests.agent.scene import HandAgent, control_of
 from tests.executor.conftest import MakeSite
-from tests.executor.scene import LIMIT, Site, new_snapshot_id
+from tests.executor.scene import LIMIT, Site
 from tests.executor.trees import plant_small, portrait
 from wvs_agent import QuiesceWatcher
 from wvs_agent.protocol import AgentState, ControlState
@@ -225,29 +225,6 @@ def test_an_agent_whose_ack_is_over_gets_no_snapshot(planted: Site) -> None:
     finally:
         agent.close()
     assert site.snapshots == site.staged == []
-
-
-def a_create(site: Site) -> ExecuteTask:
-    return site.create_request()
-
-
-def test_a_row_and_a_symlink_that_disagree_are_drift(planted: Site) -> None:
-    site = planted
-    request = a_create(site)
-    site.switch_to(site.snapshot())
-    before = site.snapshots
-    fault = fault_of(lambda: site.run(site.again(request)))
-    assert fault.reason is FaultReason.DRIFT
-    assert fault.permanent
-    assert site.snapshots == before
-    assert site.staged == []
-
-
-def test_a_snapshot_that_is_not_there_cannot_be_made_current(planted: Site) -> None:
-    fault = fault_of(lambda: planted.switch_to(new_snapshot_id()))
-    assert fault.reason is FaultReason.SNAPSHOT_MISSING
-    assert fault.permanent
-    assert (planted.live_id, planted.staged) == ("initial", [])
 
 
 def test_the_old_tree_stays_after_a_switch(planted: Site) -> None:
