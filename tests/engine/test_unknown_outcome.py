@@ -191,7 +191,7 @@ def test_an_outcome_that_the_tables_refuse_is_said_in_the_row_and_probed_again_w
 
     row = fresh(task)
     assert (row.state, row.outcome_unknown, row.attempt) == (Status.FAILED, True, 1)
-    assert "cannot be recorded" in row.error["message"]
+    assert "cannot be recorded" in str(row.error)
     assert row.next_run_at > timezone.now()
 
 
@@ -204,7 +204,9 @@ def test_what_no_text_of_the_database_can_hold_is_written_in_another_way(engine:
 
     engine.serve(task.workspace_id)
 
-    assert fresh(task).error["message"] == "a\\0b \\udcff"
+    row = fresh(task)
+    assert row.error is not None
+    assert row.error["message"] == "a\\0b \\udcff"
 
 
 def test_an_unknown_outcome_whose_cancel_is_waited_for_is_probed_within_two_seconds(
