@@ -15,7 +15,7 @@ from pathlib import Path
 from executor import fence, tree
 from executor.clone.driver import CloneDriver
 from executor.config import ExecutorConfig
-from executor.contract import ExecuteTask, ExecutorFault, ProgressSink, Stopped, StopReason, StopSignal
+from executor.contract import ExecuteTask, ExecutorFault, FaultReason, ProgressSink, Stopped, StopReason, StopSignal
 from executor.fence import Held
 from executor.layout import WorkspaceLayout
 
@@ -39,9 +39,19 @@ class Attempt:
     @contextmanager
     def holding(self) -> Iterator[Held]:
         """The fence raised and the workspace's lock held; leftovers of this task's older attempts are deleted."""
+        self._refuse_planted()
         with fence.hold(self.ws, self.request.fence, self.stop) as held:
             self._delete_leftovers(held)
             yield held
+
+    def _refuse_planted(self) -> None:
+        """Every directory of ours is one, or we would work behind a symlink (G16). Raises UNSAFE_PATH."""
+        ws = self.ws
+        needed = [ws.root, ws.wvs, ws.staging_dir]
+        needed += [path for path in (ws.live_dir, ws.snapshots_dir) if os.path.lexists(path)]  # init makes them later
+        for path in needed:
+            if not tree.is_real_directory(path):
+                raise ExecutorFault(FaultReason.UNSAFE_PATH, f"{path} is missing or no directory: not our workspace")
 
     @property
     def staging(self) -> Path:

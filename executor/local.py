@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
 from executor.attempt import Attempt
-from executor.clone.choice import choose_driver, is_juicefs
+from executor.clone.choice import choose_driver, identity_of
 from executor.clone.driver import CloneDriver
 from executor.config import ExecutorConfig, ExecutorConfigError, read_config
 from executor.contract import (
@@ -59,7 +59,7 @@ class LocalExecutor:
         self._config = config
         self._driver = driver or choose_driver(config)
         self._layout = Layout(config.mount_path)
-        self._device = config.mount_path.stat().st_dev
+        self._volume = identity_of(config.mount_path)
         _log.warning(
             "the executor runs inside this process, which holds the rights of both planes; volume %s, driver %s",
             config.mount_path,
@@ -128,8 +128,7 @@ class LocalExecutor:
     def _refuse_another_volume(self) -> None:
         """An unmounted mount point is an empty directory: nothing must ever be made there."""
         mount = self._config.mount_path
-        same = is_juicefs(mount) if self._driver.name == "juicefs" else mount.stat().st_dev == self._device
-        if not same:
+        if identity_of(mount) != self._volume:
             raise ExecutorFault(FaultReason.UNAVAILABLE, f"{mount} is not the volume that it was at the start")
 
 

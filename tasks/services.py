@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from tasks import bells, doorbell
 from tasks.audit import Actor, record
@@ -20,6 +21,12 @@ from tasks.states import Status
 from wvs_project.db import ClockTimestamp
 from wvs_project.errors import Blocker, ErrorCode, WvsError
 from wvs_project.ids import new_task_id
+
+_REFUSED_BY: Final = {
+    "tasks_ref_snapshot_is_live": ErrorCode.NOT_FOUND,
+    "tasks_one_live_drop_per_snapshot": ErrorCode.CONFLICT_SNAPSHOT_IN_USE,
+    "tasks_live_in_enabled_workspace": ErrorCode.GONE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +76,10 @@ def submit_task(
 ) -> Task:
     """Insert a task and its audit row, and ring on commit. The caller holds STATE(wsid) in its transaction.
 
-    `audit_action` is given where the accepting action has another name than the operation.
+    `audit_action` is given where the accepting action has another name than the operation. A caller that forgot a
+    rule is refused by PostgreSQL, in the API's words: NOT_FOUND, CONFLICT_SNAPSHOT_IN_USE, GONE.
     """
-    task = Task.objects.create(
+    task = _insert(
         task_id=new_task_id(),
         workspace_id=wsid,
         op=op,
@@ -92,6 +100,20 @@ def submit_task(
     )
     doorbell.ring_on_commit(wsid)
     return task
+
+
+def _insert(**fields: Any) -> Task:
+    try:
+        return Task.objects.create(**fields)
+    except IntegrityError as error:
+        constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+        if constraint not in _REFUSED_BY:
+            raise
+        raise WvsError(
+            _REFUSED_BY[constraint],
+            f"workspace {fields['workspace_id']} or snapshot {fields['params'].get('snapshot_id')} does not allow it",
+            blockers=[{"constraint": constraint}],
+        ) from error
 
 
 @transaction.atomic

@@ -65,7 +65,6 @@ class Config:
     redis_url: str
     secret_key: str
     allowed_hosts: tuple[str, ...]
-    debug: bool
     auth: str
     insecure_allow_remote: bool
     listen_addr: Address
@@ -124,13 +123,11 @@ def _seconds(env: FileAwareEnv, name: str, default: str) -> float:
 
 
 def _read(env: FileAwareEnv) -> Config:
-    debug = env.bool("WVS_DEBUG", False)
     return Config(
         db_dsn=env.str("WVS_DB_DSN"),
         redis_url=env.str("WVS_REDIS_URL"),
         secret_key=env.str("WVS_SECRET_KEY"),
         allowed_hosts=tuple(env.list("WVS_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])),
-        debug=debug,
         auth=env.str("WVS_AUTH", _SETTABLE_OFF, validate=OneOf([_SETTABLE_OFF])),
         insecure_allow_remote=env.bool("WVS_INSECURE_ALLOW_REMOTE", False),
         listen_addr=Address.parse("WVS_LISTEN_ADDR", env.str("WVS_LISTEN_ADDR", "127.0.0.1:8080")),

@@ -16,7 +16,7 @@ configure_logging(CONFIG.log_level, CONFIG.log_format)
 LOGGING_CONFIG = None
 
 SECRET_KEY = CONFIG.secret_key
-DEBUG = CONFIG.debug
+DEBUG = False
 ALLOWED_HOSTS = list(CONFIG.allowed_hosts)
 
 INSTALLED_APPS = [

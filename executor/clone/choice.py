@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from executor.clone.copy import CopyDriver, copy_data, reflink_works, share_data
 from executor.clone.driver import CloneDriver
@@ -55,10 +55,25 @@ def _juicefs(config: ExecutorConfig) -> CloneDriver:
     return JuiceFSDriver(config.juicefs, config.clone_threads)
 
 
+def identity_of(mount: Path) -> str:
+    """What tells this volume from another that is mounted in its place: a JuiceFS volume's own id, else the device.
+
+    Raises OSError for a dead mount.
+    """
+    if not is_juicefs(mount):
+        return f"device {mount.stat().st_dev}"
+    # An executor that may not read the mount's settings cannot tell one JuiceFS volume from another.
+    return f"juicefs {_settings_of(mount).get('Format', {}).get('UUID', '')}"
+
+
 def _writes_back(mount: Path) -> bool:
-    """Whether the mount says so; an executor that may not read the mount's settings cannot know."""
+    return bool(_settings_of(mount).get("Chunk", {}).get("Writeback"))
+
+
+def _settings_of(mount: Path) -> dict[str, Any]:
+    """What the mount says of itself; nothing to those who may not read it."""
     try:
         settings = json.loads((mount / ".config").read_bytes())
-    except (OSError, ValueError):
-        return False
-    return bool(settings.get("Chunk", {}).get("Writeback"))
+    except (PermissionError, FileNotFoundError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}

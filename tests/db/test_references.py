@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from django.db import transaction
 
 from snapshots.models import Snapshot
 from tasks.models import Op, Task
+from tasks.services import submit_task
 from tasks.states import FINISHED, LIVE, Status
 from tests.db.refusal import refused_by, sql
-from tests.factories import make_current, make_snapshot, make_task, make_workspace, next_fence
+from tests.factories import ACTOR, make_current, make_snapshot, make_task, make_workspace, new_token, next_fence
+from workspaces.states import WorkspaceState
+from wvs_project.errors import ErrorCode, WvsError
 from wvs_project.ids import new_snapshot_id, new_task_id
 
 pytestmark = pytest.mark.django_db
@@ -167,3 +171,24 @@ def test_a_task_about_a_snapshot_names_one(op: Op, params: dict[str, object]) ->
     task = make_task(make_workspace(), Op.INIT_WORKSPACE)
     refused = refused_by(lambda: Task.objects.filter(pk=task.pk).update(op=op, params=params))
     assert refused == "tasks_snapshot_op_names_one"
+
+
+@pytest.mark.parametrize("op", [Op.SET_CURRENT, Op.SNAPSHOT_DROP])
+def test_a_caller_that_forgot_to_look_is_refused_in_the_words_of_the_api(op: Op) -> None:
+    theirs = make_snapshot(make_workspace())
+    mine = make_workspace()
+
+    with pytest.raises(WvsError) as refused, transaction.atomic():
+        submit_task(wsid=mine.wsid, op=op, params={"snapshot_id": theirs.pk}, token=new_token(), actor=ACTOR)
+
+    assert refused.value.code is ErrorCode.NOT_FOUND
+    assert refused.value.details["blockers"] == [{"constraint": "tasks_ref_snapshot_is_live"}]
+
+
+def test_a_task_for_a_disabled_workspace_is_gone_even_for_a_caller_that_forgot_to_look() -> None:
+    disabled = make_workspace(state=WorkspaceState.DISABLED)
+
+    with pytest.raises(WvsError) as refused, transaction.atomic():
+        submit_task(wsid=disabled.wsid, op=Op.INIT_WORKSPACE, params={}, token=new_token(), actor=ACTOR)
+
+    assert refused.value.code is ErrorCode.GONE

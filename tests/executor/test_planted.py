@@ -130,6 +130,24 @@ def test_planted_lock_files_are_refused_and_never_written_through(
 
 
 @pytest.mark.rule("G16")
+@pytest.mark.parametrize("name", ["", ".wvs", ".wvs/staging", "live", "snapshots"])
+def test_a_directory_of_ours_that_is_a_symlink_is_refused_by_every_operation(site: Site, name: str) -> None:
+    plant_small(site.init())
+    snapshot = site.snapshot()
+    requests = [site.create_request(), site.switch_request(snapshot), site.drop_request(snapshot), site.init_request()]
+    place = site.ws.root / name
+    aside = site.ws.root.with_name(site.wsid + "-aside")
+    place.rename(aside)
+    place.symlink_to(aside)
+    before = portrait(aside)
+    for request in requests:
+        assert refusal(lambda: site.run(request)).reason is FaultReason.UNSAFE_PATH  # noqa: B023 — called at once
+    assert portrait(aside).keys() == before.keys()
+    place.unlink()
+    aside.rename(place)
+
+
+@pytest.mark.rule("G16")
 def test_a_fence_that_is_no_number_is_refused(site: Site) -> None:
     site.init()
     site.ws.fence.write_text("9" * 10 + "; rm -rf /")

@@ -39,7 +39,6 @@ def test_what_nobody_sets_is_as_the_specification_says(environ: pytest.MonkeyPat
     assert (config.auth, config.insecure_allow_remote, config.log_level) == ("none", False, "info")
     assert (config.shutdown_timeout, config.worker_threads, config.worker_shutdown_timeout) == (30, 8, 120)
     assert (config.worker_poll_interval, config.worker_idle_backoff, config.worker_backoff_base) == (1, 5, 5)
-    assert not config.debug
 
 
 @pytest.mark.parametrize("name", list(REQUIRED))
