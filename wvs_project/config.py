@@ -141,7 +141,7 @@ def _read(env: FileAwareEnv) -> Config:
         worker_idle_backoff=_seconds(env, "WORKER_IDLE_BACKOFF", "5s"),
         worker_backoff_base=_seconds(env, "WORKER_BACKOFF_BASE", "5s"),
         worker_shutdown_timeout=_seconds(env, "WORKER_SHUTDOWN_TIMEOUT", "120s"),
-        api_threads=env.int("WVS_API_THREADS", 32),
+        api_threads=env.int("WVS_API_THREADS", 128),
         failpoints=env.str("WVS_FAILPOINTS", ""),
     )
 

@@ -85,7 +85,8 @@ DATABASES = {
             "options": "-c search_path=wvs -c lock_timeout=2s -c idle_in_transaction_session_timeout=60s",
             "pool": {
                 "min_size": 1,
-                "max_size": max(CONFIG.api_threads, CONFIG.worker_threads) + 4,
+                # Waiters hold no connection, and more at once than this would only queue for the interpreter.
+                "max_size": max(min(CONFIG.api_threads // 2, 24), CONFIG.worker_threads) + 4,
                 "timeout": 5,
                 "max_idle": 60,
             },
