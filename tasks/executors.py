@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from executor.local import open_local_executor
-
 from executor.contract import Executor
+from executor.local import open_local_executor
 from wvs_project.config import ConfigError
 
 LOCAL: Final = "local"
