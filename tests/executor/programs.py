@@ -59,7 +59,8 @@ def is_running(pid: int) -> bool:
 def open_files(pid: int) -> set[str]:
     """What the process holds open; nothing once it has ended."""
     found = set()
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+    # An ordinary user may not look at a process of its own that is just ending.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 found.add(str(link.readlink()))
