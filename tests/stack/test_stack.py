@@ -32,7 +32,10 @@ def stack() -> Iterator[StackOnDisk]:
 def make_workspace(stack: StackOnDisk, wsid: str) -> None:
     made = stack.api("POST", "/workspaces", json={"wsid": wsid, "owner": "tests"})
     assert made.status_code == 202, made.text
-    task = stack.api("GET", f"/tasks/{made.json()['init_task_id']}?wait=30").json()
+    path = f"/tasks/{made.json()['init_task_id']}"
+    # Right after a fall the disk may fail it a time or two, and each retry waits longer than the one before.
+    wait_until(lambda: stack.api("GET", f"{path}?wait=10").json()["ended_at"], limit=90, what="the end of init")
+    task = stack.api("GET", path).json()
     assert task["status"] == "SUCCEEDED", json.dumps(task)
 
 
