@@ -28,6 +28,7 @@ _MOUNT_SECONDS: Final = 60.0
 _UNMOUNT_SECONDS: Final = 10.0
 _CAP_SYS_ADMIN: Final = 1 << 21
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")  # how mountinfo writes spaces and the like
+_SOCKETS: Final = Path("/tmp")  # noqa: S108 — juicefs puts it there
 _DEV_FUSE: Final = Path("/dev/fuse")
 # The executor's caches (SPEC §7): as fast as the defaults, stale for 0.1 s at most. Never 0: sixty times slower.
 EXECUTOR_CACHES: Final[Mapping[str, str]] = {"attr-cache": "0.1", "entry-cache": "0.1", "dir-entry-cache": "0.1"}
@@ -187,6 +188,8 @@ class Mount:
         if self._child is None:
             return
         child, self._child = self._child, None
+        # The socket over which both processes hand the FUSE descriptor on; nobody removes it.
+        (_SOCKETS / f"fuse_fd_comm.{child.pid}").unlink(missing_ok=True)
         if child.stop(grace=_UNMOUNT_SECONDS) and not is_mounted(self.path):
             return
         if is_mounted(self.path):
