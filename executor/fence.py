@@ -44,6 +44,11 @@ class Held:
         self._stop.check()
         self.check_fence(force=force)
 
+    def check_deleting(self, stop: StopSignal) -> None:
+        """Go on deleting, or not: by a stop that may be another than the run's, and by the fence."""
+        stop.check()
+        self.check_fence()
+
     def check_fence(self, *, force: bool = False) -> None:
         """As check(), for what goes on though the run was stopped: raises only ExecutorFault(FENCED)."""
         now = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +19,11 @@ class Actor:
 
     type: str
     id: str
+
+    @classmethod
+    def this_process(cls, role: str) -> Actor:
+        """Who acts when a process of ours does, by itself."""
+        return cls(role, f"{socket.gethostname()}:{os.getpid()}")
 
     def as_json(self) -> dict[str, str]:
         """As it is stored."""

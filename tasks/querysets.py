@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from django.db.models import Q, QuerySet
 
-from tasks.states import LIVE, Status
+from tasks.states import LIVE
 from wvs_project.db import ClockTimestamp, Nextval
 
 if TYPE_CHECKING:
@@ -32,21 +32,9 @@ class TaskQuerySet(QuerySet["Task"]):
         """PENDING, RUNNING or FAILED."""
         return self.filter(status__in=LIVE)
 
-    def running(self) -> Self:
-        """Claimed by some worker, alive or dead."""
-        return self.filter(status=Status.RUNNING)
-
-    def due(self) -> Self:
-        """Waiting, and its time has come by PostgreSQL's clock."""
-        return self.filter(status__in=(Status.PENDING, Status.FAILED), next_run_at__lte=ClockTimestamp())
-
     def referring_to(self, snapshot_id: str) -> Self:
         """Live tasks that need the snapshot or are about to delete it."""
         return self.live().filter(snapshot_id=snapshot_id)
-
-    def needing(self, snapshot_id: str) -> Self:
-        """Live tasks that would break if the snapshot went."""
-        return self.referring_to(snapshot_id).filter(op="set_current")
 
     def dropping(self, snapshot_id: str) -> Self:
         """Live tasks that delete the snapshot."""

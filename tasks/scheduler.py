@@ -6,8 +6,6 @@ table once in an idle beat.
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -87,7 +85,7 @@ class Scheduler:
         self._idle_interval = idle_interval
         self._rung: dict[str, tuple[str, float]] = {}
         self._stopping = threading.Event()
-        self._actor = Actor("scheduler", f"{socket.gethostname()}:{os.getpid()}")
+        self._actor = Actor.this_process("scheduler")
 
     def stop(self) -> None:
         """End run() within a beat."""

@@ -6,9 +6,7 @@ or nothing. A run that finds it is not has been overtaken and changes nothing.
 
 from __future__ import annotations
 
-import os
 import random
-import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -40,13 +38,13 @@ log = structlog.get_logger(__name__)
 
 def this_worker() -> Actor:
     """Who acts when the engine acts."""
-    return Actor("worker", f"{socket.gethostname()}:{os.getpid()}")
+    return Actor.this_process("worker")
 
 
 def error_json(reason: FaultReason, message: str, *, attempt: int) -> dict[str, object]:
     """A task's `error` (SPEC §4)."""
     code = ErrorCode.EXECUTOR_TIMEOUT if reason in _TIMEOUTS else ErrorCode.EXECUTOR_ERROR
-    if reason in (FaultReason.SNAPSHOT_IN_USE,):
+    if reason is FaultReason.SNAPSHOT_IN_USE:
         code = ErrorCode.CONFLICT_SNAPSHOT_IN_USE
     return {"code": code.code, "reason": reason.value, "message": message[:_LONGEST_MESSAGE], "attempt": attempt}
 

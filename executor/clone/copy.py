@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
@@ -114,12 +115,7 @@ class CopyDriver:
 
     def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
         """One name after the other."""
-
-        def check() -> None:
-            stop.check()
-            held.check_fence()
-
-        tree.delete(path, check=check)
+        tree.delete(path, check=partial(held.check_deleting, stop))
 
     def _copy_node(self, directory: int, into: int, node: Node, check: Check) -> None:
         mode = node.status.st_mode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -43,11 +44,7 @@ class JuiceFSDriver:
     def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
         """By `juicefs rmr`, several times as fast as one name after the other, which is the way out if it fails."""
         argv: list[str | Path] = [self._program, "rmr", "--skip-trash", path]
-
-        def check() -> None:
-            stop.check()
-            held.check_fence()
-
+        check = partial(held.check_deleting, stop)
         try:
             child.run(argv, stop=stop, check=check, lock_fd=held.lock_fd)
         except ChildError as error:
