@@ -110,7 +110,7 @@ class Engine:
             finally:
                 self._guards.release(guard)
             # Released first, then looked: a task inserted meanwhile found the lock taken and its bell was for nothing.
-            if not _has_due_head(wsid):
+            if not Task.objects.has_due_head(wsid):
                 return
         doorbell.ring(wsid)
 
@@ -278,11 +278,6 @@ def _prepare(task: Task, operation: Operation) -> Run | None:
         settlement.succeed(task, answer.result)
         return None
     return Run(task, operation, operation.request(task), probe_first=False)
-
-
-def _has_due_head(wsid: str) -> bool:
-    head = Task.objects.head(wsid)
-    return head is not None and head.is_due and head.state is not Status.RUNNING
 
 
 def _log_progress(progress: Progress) -> None:

@@ -52,6 +52,11 @@ class TaskQuerySet(QuerySet["Task"]):
         """The oldest live task of the workspace; `is_due` says whether its time has come by PostgreSQL's clock."""
         return self._heads_of(wsid).first()
 
+    def has_due_head(self, wsid: str) -> bool:
+        """Whether somebody should begin the head now: it is due, and nobody runs it."""
+        head = self.head(wsid)
+        return head is not None and head.is_due and head.state.is_waiting
+
     def lock_head(self, wsid: str) -> Task | None:
         """The head, its row locked FOR UPDATE, with a `fresh_fence` higher than every one before.
 

@@ -26,6 +26,11 @@ class Status(TextChoices):
         return self in LIVE
 
     @property
+    def is_waiting(self) -> bool:
+        """Live, and nobody works on it."""
+        return self.is_live and self is not Status.RUNNING
+
+    @property
     def is_finished(self) -> bool:
         """Nothing will happen to it any more."""
         return self in FINISHED
