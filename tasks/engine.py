@@ -260,7 +260,8 @@ def _logging_as(task: Task) -> Iterator[None]:
 
 
 def _next_attempt(task: Task, operation: Operation) -> Run | None:
-    Task.objects.filter(pk=task.pk).update(attempt=task.attempt + 1, outcome_unknown=False)
+    # Its time begins now: the probe had its own.
+    Task.objects.filter(pk=task.pk).update(attempt=task.attempt + 1, outcome_unknown=False, started_at=ClockTimestamp())
     task.attempt += 1
     task.outcome_unknown = False
     return _prepare(task, operation)

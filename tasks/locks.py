@@ -8,6 +8,7 @@ STATE(wsid): the workspace row, held for milliseconds by everything that decides
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 import psycopg
@@ -17,6 +18,16 @@ from psycopg.errors import LockNotAvailable
 from wvs_project.errors import ErrorCode, WvsError
 
 _TRY_RUN: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 1))"
+
+# One statement, whatever the number: trying each lock would cost one for every running task, each second.
+_HOLDERS: Final = """
+WITH held AS MATERIALIZED (
+    SELECT (classid::bigint << 32) | objid::bigint AS key, pid FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+SELECT wsid, pid FROM unnest(%s::text[]) AS wsid JOIN held ON held.key = hashtextextended(wsid, 1)
+"""
 
 
 def lock_timeout_as_refusal(error: OperationalError, wsid: str) -> WvsError | None:
@@ -46,6 +57,24 @@ def hold_state(wsid: str) -> bool:
         if refusal is None:
             raise
         raise refusal from error
+
+
+def run_holders(wsids: Sequence[str]) -> dict[str, int]:
+    """Which server process holds RUN of which of these workspaces; those whose lock is free are missing.
+
+    True of one moment only: whoever acts on it takes the lock and looks again.
+    """
+    if not wsids:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLDERS, [list(wsids)])
+        return dict(cursor.fetchall())
+
+
+def terminate_backend(pid: int) -> None:
+    """End a server process of our own role: whoever is connected by it has lost its locks and is told so."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
 class Guard:

@@ -1,7 +1,7 @@
 """The scheduler (SPEC §6): rings for due heads that nobody has begun, and rescues tasks whose worker is lost.
 
-It only ever hints and heals: two of them at once are harmless. It listens for new work; without any it looks at the
-table once in an idle beat.
+It only ever hints and heals: two of them at once are harmless, and one of them leads. It listens for new work; without
+any it looks at the table once in an idle beat.
 """
 
 from __future__ import annotations
@@ -18,59 +18,37 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 from tasks import doorbell, settlement
 from tasks.audit import Actor
 from tasks.bells import WORK_CHANNEL
-from tasks.locks import GuardPool, hold_state
+from tasks.heads import Head, heads
+from tasks.leadership import Leadership
+from tasks.locks import GuardPool, hold_state, run_holders, terminate_backend
 from tasks.models import Task
 from tasks.states import Status
 from wvs_project.db import direct_conninfo
 from wvs_project.errors import WvsError
 
 UNHEARD_SECONDS: Final = 5.0
-"""How long a bell may go unanswered before it is rung again."""
+"""How long a bell may go unanswered before it is rung again; twice as long each time, while workers are busy."""
+LONGEST_UNHEARD_SECONDS: Final = 60.0
 RECONNECT_SECONDS: Final = 1.0
-
-# Steps from workspace to workspace through the index tasks_live_by_seq, so the cost follows the number of busy
-# workspaces and not the number of waiting tasks.
-_HEADS: Final = """
-WITH RECURSIVE busy(wsid) AS (
-    (SELECT wsid FROM tasks WHERE status IN ('PENDING', 'RUNNING', 'FAILED') ORDER BY wsid LIMIT 1)
-  UNION ALL
-    SELECT (SELECT t.wsid FROM tasks t WHERE t.status IN ('PENDING', 'RUNNING', 'FAILED') AND t.wsid > busy.wsid
-            ORDER BY t.wsid LIMIT 1)
-    FROM busy WHERE busy.wsid IS NOT NULL
-)
-SELECT head.task_id, head.wsid, head.status, head.fence,
-       EXTRACT(EPOCH FROM head.next_run_at - clock_timestamp())::float8,
-       head.status = 'FAILED'
-FROM busy CROSS JOIN LATERAL (
-    SELECT * FROM tasks t WHERE t.wsid = busy.wsid AND t.status IN ('PENDING', 'RUNNING', 'FAILED')
-    ORDER BY t.seq LIMIT 1
-) head
-"""
+HUNG_SECONDS: Final = 30.0
+"""How long past its deadline a worker may take to stop a run (5 s for the child, 20 s for its staging)."""
+_SHORTEST_WAIT: Final = 0.01
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The oldest live task of a workspace. `due_in` is seconds, negative when it is overdue."""
+class Rung:
+    """The last bell of ours for a head: when (monotonic seconds), and the how manieth it was."""
 
     task_id: str
-    wsid: str
-    status: str
-    fence: int | None
-    due_in: float
-    begun_before: bool
+    at: float
+    times: int
 
-    def ring_in(self) -> float:
-        """Seconds until it should be rung for: a first attempt had its own bell, a retry has nobody else."""
-        return self.due_in if self.begun_before else self.due_in + UNHEARD_SECONDS
-
-
-def heads() -> list[Head]:
-    """Of every workspace that has a live task. One statement."""
-    with connection.cursor() as cursor:
-        cursor.execute(_HEADS)
-        return [Head(*row) for row in cursor.fetchall()]
+    @property
+    def again_at(self) -> float:
+        """When to ring again if nobody has begun it by then."""
+        return self.at + min(UNHEARD_SECONDS * 2.0 ** (self.times - 1), LONGEST_UNHEARD_SECONDS)
 
 
 class Scheduler:
@@ -83,82 +61,122 @@ class Scheduler:
         self._backoff_base = backoff_base
         self._poll_interval = poll_interval
         self._idle_interval = idle_interval
-        self._rung: dict[str, tuple[str, float]] = {}
+        self._rung: dict[str, Rung] = {}
+        self._broker_is_down = False
+        self._leadership = Leadership()
         self._stopping = threading.Event()
         self._actor = Actor.this_process("scheduler")
+        self.leading = threading.Event()
+        """Set while this one leads."""
 
     def stop(self) -> None:
-        """End run() within a beat."""
+        """End run() at once. May be called from a signal handler."""
         self._stopping.set()
+        self._leadership.interrupt()
 
     def run(self) -> None:
-        """Listen, look, ring, rescue. A lost connection is made anew; nothing but stop() ends it."""
+        """Stand by, lead: listen, look, ring, rescue. A lost connection is made anew; nothing but stop() ends it."""
         while not self._stopping.is_set():
             try:
-                with psycopg.connect(direct_conninfo(application_name="wvs-scheduler"), autocommit=True) as listener:
-                    listener.execute(f"LISTEN {WORK_CHANNEL}")
-                    while not self._stopping.is_set():
-                        self._listen(listener, self.beat())
+                self._leadership.connect(direct_conninfo(application_name="wvs-scheduler"), WORK_CHANNEL)
+                self._lead()
             except (psycopg.Error, DatabaseError, InterfaceError) as error:
-                log.warning("scheduler.disconnected", error=str(error))
-                connection.close()
-                self._stopping.wait(RECONNECT_SECONDS)
+                self._begin_anew("scheduler.disconnected", error=str(error))
             except Exception:
                 log.exception("scheduler.failed")
-                connection.close()
-                self._stopping.wait(RECONNECT_SECONDS)
+                self._begin_anew("scheduler.begins_anew")
+        self._leadership.close()
         connection.close()
 
-    def _listen(self, listener: psycopg.Connection, seconds: float) -> None:
+    def _begin_anew(self, event: str, **said: str) -> None:
+        connection.close()
+        self._leadership.drop()
+        if not self._stopping.is_set():
+            log.warning(event, **said)
+            self._stopping.wait(RECONNECT_SECONDS)
+
+    def _lead(self) -> None:
+        """Wait until we lead, then beat until the end of that. Raises whatever PostgreSQL says when it is gone."""
+        log.info("scheduler.stands_by")
+        while not self._leadership.take():
+            if self._stopping.is_set():
+                return
+        log.info("scheduler.leads")
+        self.leading.set()
+        try:
+            while not self._stopping.is_set():
+                self._leadership.heartbeat()
+                self._listen(self.beat())
+        finally:
+            self.leading.clear()
+
+    def _listen(self, seconds: float) -> None:
         """Wait at most so long. News of work shortens it to half a beat: a burst is one reason to look."""
         until = time.monotonic() + seconds
-        while not self._stopping.is_set():
-            left = until - time.monotonic()
-            if left <= 0:
-                return
-            # In slices, so that stop() is obeyed soon though nothing is heard.
-            for notify in listener.notifies(timeout=min(left, 0.5), stop_after=1):
-                log.debug("scheduler.heard", wsid=notify.payload)
+        while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
+            if self._leadership.hear(left):
                 until = min(until, time.monotonic() + self._poll_interval / 2)
 
     def beat(self) -> float:
-        """One look at every busy workspace; seconds until the next."""
-        now = time.monotonic()
+        """One look at every busy workspace; seconds until the next. Rescue comes first: it must not wait for a bell."""
+        self._broker_is_down = False
         found = heads()
+        running = [head for head in found if head.status == Status.RUNNING]
+        self._rescue_the_lost(running)
+        now = time.monotonic()
         self._rung = {head.wsid: self._rung[head.wsid] for head in found if head.wsid in self._rung}
-        wait = self._idle_interval
-        for head in found:
-            if head.status == Status.RUNNING:
-                self._rescue_if_lost(head)
-                wait = min(wait, self._poll_interval)
-            else:
-                wait = min(wait, self._ring_if_due(head, now))
-        return max(wait, 0.01)
+        waits = [self._ring_if_due(head, now) for head in found if head.status != Status.RUNNING]
+        return max(min([self._poll_interval if running else self._idle_interval, *waits]), _SHORTEST_WAIT)
 
     def _ring_if_due(self, head: Head, now: float) -> float:
         """Ring for a due head that nobody has begun; seconds until it should be looked at again."""
-        task_id, rung_at = self._rung.get(head.wsid, ("", 0.0))
-        again = rung_at + UNHEARD_SECONDS - now if task_id == head.task_id else 0.0
-        wait = max(head.ring_in(), again)
+        last = self._rung.get(head.wsid)
+        if last is not None and last.task_id != head.task_id:
+            last = None
+        # A first attempt had a bell of its own, a retry has nobody else.
+        first_at = now + head.due_in + (0.0 if head.begun_before else UNHEARD_SECONDS)
+        wait = max(first_at, last.again_at if last else first_at) - now
         if wait > 0:
             return wait
-        doorbell.ring(head.wsid)
-        self._rung[head.wsid] = (head.task_id, now)
-        return UNHEARD_SECONDS
+        if not self._ring(head.wsid):
+            return self._poll_interval
+        rung = Rung(head.task_id, now, last.times + 1 if last else 1)
+        self._rung[head.wsid] = rung
+        return rung.again_at - now
+
+    def _ring(self, wsid: str) -> bool:
+        """Ring, unless the broker did not answer in this beat: each try would hold up the rescue of others."""
+        if not self._broker_is_down:
+            self._broker_is_down = not doorbell.ring(wsid)
+        return not self._broker_is_down
+
+    def _rescue_the_lost(self, running: list[Head]) -> None:
+        """A RUNNING task whose RUN lock is free has lost its worker (G11); one that is long past its time hangs."""
+        holders = run_holders([head.wsid for head in running])
+        for head in running:
+            holder = holders.get(head.wsid)
+            if holder is None:
+                self._rescue_if_lost(head)
+            elif head.past_deadline > HUNG_SECONDS:
+                # Its guard goes, and with it the lock: the next beat rescues. The fence keeps it from writing.
+                log.error("worker.hangs", task_id=head.task_id, wsid=head.wsid, past_deadline=head.past_deadline)
+                terminate_backend(holder)
 
     def _rescue_if_lost(self, head: Head) -> None:
-        """A RUNNING task whose RUN lock is free has lost its worker (G11)."""
         guard = self._guards.acquire(head.wsid)
         if guard is None:
             return
+        rescued = False
         try:
-            if self._rescue(head):
-                log.warning("task.rescued", task_id=head.task_id, wsid=head.wsid)
+            rescued = self._rescue(head)
         except WvsError as error:
             log.warning("scheduler.locked_out", wsid=head.wsid, error=error.message)
         finally:
             self._guards.release(guard)
-        doorbell.ring(head.wsid)
+        if rescued:
+            log.warning("task.rescued", task_id=head.task_id, wsid=head.wsid)
+        # Whoever was refused RUN meanwhile had a bell for nothing.
+        self._ring(head.wsid)
 
     @transaction.atomic
     def _rescue(self, head: Head) -> bool:

@@ -6,13 +6,15 @@ A leaf: it knows Django's ORM and no app.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from django.db import connections
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement, Table
 from django.db.models import BaseConstraint, BigIntegerField, DateTimeField, Func, Model, Value
 from psycopg.conninfo import make_conninfo
+
+_DJANGOS_OWN: Final = frozenset({"pool", "isolation_level", "server_side_binding", "assume_role"})
 
 
 class CompositeForeignKey(BaseConstraint):
@@ -90,21 +92,18 @@ class ClockTimestamp(Func):
 def direct_conninfo(*, application_name: str) -> str:
     """How to reach the default database past Django and its pool: for LISTEN and for guards.
 
-    Keepalives notice a dead peer in about 11 s, so that a lost guard is known before its lock is taken for free.
+    With the same options, keepalives among them, so that a lost guard is known before its lock is taken for free.
     """
     settings = connections["default"].settings_dict
+    options = {name: value for name, value in settings["OPTIONS"].items() if name not in _DJANGOS_OWN}
     return make_conninfo(
-        host=settings["HOST"],
-        port=settings["PORT"],
-        dbname=settings["NAME"],
-        user=settings["USER"],
-        password=settings["PASSWORD"],
-        sslmode=settings["OPTIONS"].get("sslmode"),
-        options=settings["OPTIONS"].get("options"),
-        application_name=application_name,
-        connect_timeout=5,
-        keepalives_idle=5,
-        keepalives_interval=2,
-        keepalives_count=3,
-        tcp_user_timeout=10000,
+        **options
+        | {
+            "host": settings["HOST"],
+            "port": settings["PORT"],
+            "dbname": settings["NAME"],
+            "user": settings["USER"],
+            "password": settings["PASSWORD"],
+            "application_name": application_name,
+        }
     )

@@ -68,6 +68,17 @@ TEMPLATES = [
 ]
 
 _DSN = conninfo_to_dict(CONFIG.db_dsn)
+SESSION = {
+    "search_path": "wvs",
+    # Nobody waits for a workspace row, or holds it in a forgotten transaction, for longer than this.
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "60s",
+    # Said here, since the server may be somebody else's: a client that is gone loses its locks in 25 s.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "client_connection_check_interval": "2s",
+}
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -81,8 +92,14 @@ DATABASES = {
         "OPTIONS": {
             **_DSN,
             "application_name": "wvs",
-            # Nobody waits for a workspace row, or holds it in a forgotten transaction, for longer than this.
-            "options": "-c search_path=wvs -c lock_timeout=2s -c idle_in_transaction_session_timeout=60s",
+            "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
+            # A peer that is gone without a word is noticed in about 11 s: before the server, which takes 25 s, lets
+            # somebody else have its locks.
+            "connect_timeout": 5,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10000,
             "pool": {
                 "min_size": 1,
                 # Waiters hold no connection, and more at once than this would only queue for the interpreter.

@@ -13,6 +13,7 @@ from tasks import engine as engine_module
 from tasks.engine import Engine
 from tasks.locks import Guard, GuardPool
 from tasks.models import Task
+from tasks.querysets import TaskQuerySet
 from tasks.settlement import settle
 from tasks.states import Status
 from tests.engine.world import Held, guard_backends, query, status_of
@@ -104,14 +105,14 @@ def test_run_is_let_go_before_the_holder_looks_again(
     wsid = make_workspace().wsid
     free: list[bool] = []
 
-    def look(looked_at: str) -> bool:
+    def look(self: TaskQuerySet, looked_at: str) -> bool:
         guard = guards.acquire(looked_at)
         free.append(guard is not None)
         if guard is not None:
             guards.release(guard)
         return False
 
-    monkeypatch.setattr(engine_module, "_has_due_head", look)
+    monkeypatch.setattr(TaskQuerySet, "has_due_head", look)
     engine.serve(wsid)
     assert free == [True]
 

@@ -10,9 +10,10 @@ import pytest
 from django.db import transaction
 
 from tasks import bells as notifications
+from tasks.heads import HEADS, heads
 from tasks.locks import GuardPool
 from tasks.models import AuditEvent, Task
-from tasks.scheduler import _HEADS, UNHEARD_SECONDS, Scheduler, heads
+from tasks.scheduler import UNHEARD_SECONDS, Rung, Scheduler
 from tasks.states import LIVE, Status
 from tests.engine.conftest import BACKOFF
 from tests.engine.world import lost, query, status_of, wait_status
@@ -34,6 +35,11 @@ def test_it_is_not_rung_for_again_at_once(scheduler: Scheduler, bells: list[str]
     wait = scheduler.beat()
     assert len(bells) == 1
     assert wait <= UNHEARD_SECONDS
+
+
+def test_while_workers_are_busy_it_is_rung_for_again_after_twice_as_long_each_time_up_to_a_minute() -> None:
+    waits = [Rung("task", at=100.0, times=times).again_at - 100.0 for times in range(1, 7)]
+    assert waits == [5, 10, 20, 40, 60, 60]
 
 
 def test_what_comes_to_the_head_is_rung_for_though_the_one_before_was_just_rung_for(
@@ -117,7 +123,7 @@ def test_the_heads_are_found_by_the_index_of_live_tasks() -> None:
     make_task(make_workspace())
     with transaction.atomic():
         query("SELECT set_config('enable_seqscan', 'off', true)")
-        plan = query("EXPLAIN " + _HEADS)
+        plan = query("EXPLAIN " + HEADS)
     assert any("tasks_live_by_seq" in line for (line,) in plan)
     assert not any("Seq Scan" in line for (line,) in plan)
 
@@ -126,7 +132,7 @@ def test_the_heads_are_found_by_the_index_of_live_tasks() -> None:
 def _running(scheduler: Scheduler) -> Iterator[InThread[None]]:
     thread = InThread(scheduler.run)
     try:
-        eventually(_listeners, "a scheduler to listen")
+        eventually(_listeners, "a scheduler to lead")
         yield thread
     finally:
         scheduler.stop()
@@ -134,7 +140,11 @@ def _running(scheduler: Scheduler) -> Iterator[InThread[None]]:
 
 
 def _listeners() -> list[tuple[int]]:
-    return query("SELECT pid FROM pg_stat_activity WHERE application_name = 'wvs-scheduler' AND query LIKE 'LISTEN%%'")
+    """The server processes of schedulers that lead."""
+    return query(
+        "SELECT a.pid FROM pg_stat_activity a JOIN pg_locks l USING (pid) "
+        "WHERE a.application_name = 'wvs-scheduler' AND l.locktype = 'advisory' AND l.granted"
+    )
 
 
 @pytest.fixture
