@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from executor import fence, tree
@@ -122,7 +123,7 @@ class Attempt:
     def _delete(self, path: Path, held: Held, stop: StopSignal) -> None:
         """By the driver, but not the few small things for which it need not be started."""
         if tree.is_real_directory(path) and any(map(os.path.lexists, _big_things(path))):
-            self.driver.delete(path, held=held, stop=stop)
+            self.driver.delete(path, stop=stop, check=partial(held.check_deleting, stop), lock_fd=held.lock_fd)
         else:
             tree.delete(path)
 

@@ -37,9 +37,10 @@ class Watch(Protocol):
         ...
 
 
-def run(argv: Sequence[str | Path], *, stop: Watch, check: Callable[[], None], lock_fd: int) -> None:
+def run(argv: Sequence[str | Path], *, stop: Watch, check: Callable[[], None], lock_fd: int | None) -> None:
     """Run a program to its end. `check` is called each second and when `stop` is readable; what it raises kills it.
 
+    None for `lock_fd` where the caller holds no lock.
     Call from a thread that lives until this returns. Raises ChildError, and whatever `check` raises.
     """
     with tempfile.TemporaryFile() as said:
@@ -53,14 +54,14 @@ def run(argv: Sequence[str | Path], *, stop: Watch, check: Callable[[], None], l
             raise ChildError(f"{Path(argv[0]).name} {argv[1]} ended with {process.returncode}: {_end_of(said)}")
 
 
-def _start(argv: list[str], said: IO[bytes], lock_fd: int) -> subprocess.Popen[bytes]:
+def _start(argv: list[str], said: IO[bytes], lock_fd: int | None) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            pass_fds=(lock_fd,),
+            pass_fds=() if lock_fd is None else (lock_fd,),
             process_group=0,
             cwd="/",
             preexec_fn=_in_child(os.getpid()),

@@ -17,6 +17,8 @@ from typing import Final
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ALL_POWERFUL: Final = os.geteuid() == 0
 _PASSING: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOKS: Final = 100
+"""How often a deletion looks again because somebody else, who deletes there too, was faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,19 @@ def walk(root: int, visit: Visit) -> None:
 def delete(path: Path, *, check: Check = lambda: None) -> None:
     """Delete whatever lies at the path, never following a symlink; `check` is called at each directory.
 
-    Raises OSError and what `check` raises; what is gone already is no error.
+    Raises OSError and what `check` raises; what is gone already, or vanishes meanwhile, is no error.
     """
+    for _ in range(_LOOKS):
+        try:
+            _delete_once(path, check)
+        except FileNotFoundError:
+            check()
+        else:
+            return
+    _delete_once(path, check)
+
+
+def _delete_once(path: Path, check: Check) -> None:
     if not is_real_directory(path):
         path.unlink(missing_ok=True)
         return

@@ -12,7 +12,6 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
@@ -113,9 +112,9 @@ class CopyDriver:
             _finish(origin, target, Node(b".", b"", os.fstat(origin)))
             _flush(target)
 
-    def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
+    def delete(self, path: Path, *, stop: StopSignal, check: Check, lock_fd: int | None = None) -> None:
         """One name after the other."""
-        tree.delete(path, check=partial(held.check_deleting, stop))
+        tree.delete(path, check=check)
 
     def _copy_node(self, directory: int, into: int, node: Node, check: Check) -> None:
         mode = node.status.st_mode

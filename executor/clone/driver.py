@@ -7,6 +7,7 @@ from typing import Protocol
 
 from executor.contract import ProgressSink, StopSignal
 from executor.fence import Held
+from executor.tree import Check
 
 
 class CloneDriver(Protocol):
@@ -26,9 +27,10 @@ class CloneDriver(Protocol):
         """
         ...
 
-    def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
-        """Delete a tree, past any trash; `stop` may be another than the run's. Raises ExecutorFault, Stopped, OSError.
+    def delete(self, path: Path, *, stop: StopSignal, check: Check, lock_fd: int | None = None) -> None:
+        """Delete a tree, past any trash; what is gone already is no error. Raises OSError and what `check` raises.
 
-        It ends early, with FENCED, when a newer attempt has come.
+        `check` is called now and then, and when `stop` is readable. `lock_fd` is the workspace's lock where the caller
+        holds it: a child process then keeps it for as long as it lives.
         """
         ...

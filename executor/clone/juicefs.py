@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from executor.child import ChildError
 from executor.contract import ExecutorFault, FaultReason, Progress, ProgressSink, StopSignal
 from executor.faults import FULL
 from executor.fence import Held
+from executor.tree import Check
 
 _log = logging.getLogger(__name__)
 _FULL_WORDS: Final = ("no space left", "quota exceeded", "disk quota")
@@ -41,12 +41,11 @@ class JuiceFSDriver:
             reason = FaultReason.NO_SPACE if full else FaultReason.CLONE_FAILED
             raise ExecutorFault(reason, str(error)) from None
 
-    def delete(self, path: Path, *, held: Held, stop: StopSignal) -> None:
+    def delete(self, path: Path, *, stop: StopSignal, check: Check, lock_fd: int | None = None) -> None:
         """By `juicefs rmr`, several times as fast as one name after the other, which is the way out if it fails."""
         argv: list[str | Path] = [self._program, "rmr", "--skip-trash", path]
-        check = partial(held.check_deleting, stop)
         try:
-            child.run(argv, stop=stop, check=check, lock_fd=held.lock_fd)
+            child.run(argv, stop=stop, check=check, lock_fd=lock_fd)
         except ChildError as error:
             _log.warning("rmr failed, deleting one name after the other: %s", error)
             tree.delete(path, check=check)
