@@ -118,6 +118,9 @@ class Outcome:
     """snapshot_create: sum of the sizes of its regular files."""
     manifest_digest: str | None = None
     clone_driver: str | None = None
+    switched_at: str | None = None
+    """set_current: when `current` was switched; RFC 3339, UTC, by the clock of the executor's mount. What is written to
+    the old tree later than this was written after the switch, by somebody who still holds the old tree (SPEC §9)."""
     already_done: bool = False
     agent: AgentReport | None = None
     timings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
@@ -128,7 +131,7 @@ class Outcome:
         """For `tasks.result`: only what is known."""
         known: dict[str, object] = {
             name: value
-            for name in ("live_id", "entries", "bytes", "manifest_digest", "clone_driver")
+            for name in ("live_id", "entries", "bytes", "manifest_digest", "clone_driver", "switched_at")
             if (value := getattr(self, name)) is not None
         }
         if self.already_done:

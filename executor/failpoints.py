@@ -50,7 +50,8 @@ EXECUTOR_POINTS: Final = (
     "drop.moved",
     "drop.deleted",
 )
-POINTS: Final = frozenset(ENGINE_POINTS + EXECUTOR_POINTS)
+UPKEEP_POINTS: Final = ("sweep.thawed", "sweep.moved", "purge.deleted")
+POINTS: Final = frozenset(ENGINE_POINTS + EXECUTOR_POINTS + UPKEEP_POINTS)
 
 _armed: dict[str, Callable[[], None]] = {}
 

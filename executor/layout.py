@@ -6,18 +6,30 @@ parent directory (G17). Nothing here touches the disk.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from executor import contract
 from executor.contract import ExecutorFault, FaultReason
 from wvs_agent import protocol
+
+OURS: Final = frozenset({"current", "live", "snapshots", protocol.WVS_DIR})
+"""What lies in a workspace's directory; anything else is strange there."""
+_STAGED: Final = re.compile(r".+\.([1-9][0-9]{0,18})", re.DOTALL)
 
 
 def _valid(kind: str, pattern: str, value: str | None) -> str:
     if value is None or not contract.matches(pattern, value):
         raise ExecutorFault(FaultReason.UNSAFE_PATH, f"{kind} {value!r} does not match {pattern}")
     return value
+
+
+def _positive(fence: int) -> int:
+    if fence < 1:
+        raise ExecutorFault(FaultReason.UNSAFE_PATH, f"fence {fence} is not a positive number")
+    return fence
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +124,20 @@ class WorkspaceLayout:
 
     def staging(self, task_id: str, fence: int) -> Path:
         """The staging directory of one attempt."""
-        if fence < 1:
-            raise ExecutorFault(FaultReason.UNSAFE_PATH, f"fence {fence} is not a positive number")
-        return self.staging_dir / f"{_valid('task_id', contract.TASK_ID_PATTERN, task_id)}.{fence}"
+        return self.staging_dir / f"{_valid('task_id', contract.TASK_ID_PATTERN, task_id)}.{_positive(fence)}"
+
+    def swept(self, place: Path, fence: int) -> Path:
+        """Where a sweep moves what lies at `place`, a path of this workspace: an entry of staging by itself.
+
+        So a sweep makes nothing but renames, and needs no space.
+        """
+        return self.staging_dir / f"swept-{'-'.join(place.relative_to(self.root).parts)}.{_positive(fence)}"
+
+
+def staged_fence(name: str) -> int | None:
+    """The fence of an entry of staging: what stands after its last dot. None if that is no fence."""
+    found = _STAGED.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def snapshot_tree(snapshot: Path) -> Path:

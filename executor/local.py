@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
+from executor import inventory, sweep
 from executor.attempt import Attempt
 from executor.clone.choice import choose_driver, identity_of
 from executor.clone.driver import CloneDriver
@@ -24,6 +26,7 @@ from executor.contract import (
 from executor.faults import fault_of
 from executor.layout import Layout
 from executor.operations import init_workspace, set_current, snapshot_create, snapshot_drop
+from executor.upkeep import Inventory, Purged, SweepRequest, Swept
 from wvs_agent.protocol import UnsafeFileError
 
 T = TypeVar("T")
@@ -52,7 +55,7 @@ def open_local_executor() -> LocalExecutor:
 
 
 class LocalExecutor:
-    """Implements contract.Executor. Thread-safe: the workspace's lock lets one call at a time work on it."""
+    """Implements contract.Executor and upkeep.Upkeep. Thread-safe: the workspace's lock lets one call work on it."""
 
     def __init__(self, config: ExecutorConfig, driver: CloneDriver | None = None) -> None:
         """Raises ExecutorConfigError for a mount that is missing, dead or unusable."""
@@ -78,7 +81,7 @@ class LocalExecutor:
     def execute(self, request: ExecuteTask, *, stop: StopSignal, progress: ProgressSink) -> Outcome:
         """See contract.Executor."""
         attempt = self._attempt(request, stop, progress)
-        return self._speaking(attempt, lambda: _operation(request).run(attempt))
+        return self._speaking(lambda: _operation(request).run(attempt), stop=stop, attempt=attempt)
 
     def probe(self, request: ExecuteTask, *, stop: StopSignal) -> Outcome | None:
         """See contract.Executor."""
@@ -90,7 +93,31 @@ class LocalExecutor:
             with attempt.holding():
                 return _operation(request).published(attempt)
 
-        return self._speaking(attempt, look)
+        return self._speaking(look, stop=stop, attempt=attempt)
+
+    def workspaces(self) -> list[str]:
+        """See upkeep.Upkeep."""
+        return self._speaking(lambda: inventory.workspaces(self._layout))
+
+    def inventory(self, wsid: str, *, descriptors: bool) -> Inventory | None:
+        """See upkeep.Upkeep."""
+        ws = self._layout.workspace(wsid)
+        return self._speaking(lambda: inventory.take(ws, descriptors=descriptors))
+
+    def last_written(self, wsid: str, live_id: str, *, stop: StopSignal) -> datetime:
+        """See upkeep.Upkeep."""
+        ws = self._layout.workspace(wsid)
+        return self._speaking(lambda: inventory.last_written(ws, live_id, stop), stop=stop)
+
+    def sweep(self, request: SweepRequest, *, stop: StopSignal) -> Swept:
+        """See upkeep.Upkeep."""
+        ws = self._layout.workspace(request.wsid)
+        return self._speaking(lambda: sweep.sweep(ws, request, stop), stop=stop)
+
+    def purge(self, wsid: str, *, fence: int, stop: StopSignal) -> Purged:
+        """See upkeep.Upkeep."""
+        ws = self._layout.workspace(wsid)
+        return self._speaking(lambda: sweep.purge(ws, fence, self._driver, stop), stop=stop)
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -105,25 +132,30 @@ class LocalExecutor:
             progress=progress,
         )
 
-    def _speaking(self, attempt: Attempt, work: Callable[[], T]) -> T:
+    def _speaking(self, work: Callable[[], T], *, stop: StopSignal | None = None, attempt: Attempt | None = None) -> T:
         """Run it, and say what went wrong in the words of the port."""
+
+        def unknown() -> bool:
+            return attempt is not None and attempt.published
+
         try:
             self._refuse_another_volume()
-            attempt.stop.check()
+            if stop is not None:
+                stop.check()
             return work()
         except ExecutorFault as fault:
-            fault.outcome_unknown = fault.outcome_unknown or attempt.published
+            fault.outcome_unknown = fault.outcome_unknown or unknown()
             raise
         except UnsafeFileError as error:
-            raise ExecutorFault(FaultReason.UNSAFE_PATH, str(error), outcome_unknown=attempt.published) from error
+            raise ExecutorFault(FaultReason.UNSAFE_PATH, str(error), outcome_unknown=unknown()) from error
         except OSError as error:
-            raise fault_of(error, outcome_unknown=attempt.published) from error
+            raise fault_of(error, outcome_unknown=unknown()) from error
         except Stopped:
             raise
         except Exception as error:
             _log.exception("an operation crashed")
             message = f"{type(error).__name__}: {error}"
-            raise ExecutorFault(FaultReason.INTERNAL, message, outcome_unknown=True) from error
+            raise ExecutorFault(FaultReason.INTERNAL, message, outcome_unknown=attempt is not None) from error
 
     def _refuse_another_volume(self) -> None:
         """An unmounted mount point is an empty directory: nothing must ever be made there."""

@@ -49,14 +49,15 @@ class Inventory:
     fence: int
     """The highest fencing token seen."""
     current: str | None
-    """What the symlink holds; None if it is missing or no symlink."""
+    """What the symlink holds; None if it is missing or, as `strange` then says, no symlink."""
     live: tuple[str, ...]
     snapshots: tuple[SnapshotOnDisk, ...]
     staging: tuple[str, ...]
     freeze_asked: bool
     """control.json says REQUEST_FREEZE: a freeze is going on or, where nobody works, its executor is dead."""
     strange: tuple[str, ...] = ()
-    """What lies in the workspace's directory and is none of ours."""
+    """What lies in the workspace's directory and is none of ours, and those of our own places (`live`, `.wvs/fence`, …)
+    in which lies something of another kind than must be there: it was planted, and was not looked into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class SweepRequest:
     wsid: str
     fence: int
     live: tuple[str, ...] = ()
-    """Names below `live/`. The target of `current` is never taken, whatever is asked."""
+    """Names below `live/`. The target of `current` is never taken, whatever is asked but `everything`."""
     snapshots: tuple[str, ...] = ()
     """Names below `snapshots/`."""
     thaw: bool = False
@@ -82,13 +83,13 @@ class Swept:
     moved: tuple[str, ...] = ()
     """`live/<name>`, `snapshots/<name>`, `current`."""
     kept: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """What was asked for and not moved, with the reason."""
+    """What was asked for and not moved, with the reason, by the same names. What was gone already is in neither."""
     thawed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What was deleted from staging."""
+    """What was deleted from staging, whoever did it. Staging of higher fences is in neither."""
 
     deleted: tuple[str, ...] = ()
     left: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

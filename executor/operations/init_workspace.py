@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
 from executor import contract, failpoints, switch, tree
 from executor.attempt import Attempt
 from executor.contract import INITIAL_LIVE_ID, ExecutorFault, FaultReason, Outcome
 from executor.descriptor import fsync_directory
-from executor.layout import WorkspaceLayout
+from executor.layout import OURS, WorkspaceLayout
 from wvs_agent import protocol
 from wvs_agent.protocol import Control, ControlState
-
-_OURS: Final = frozenset({"current", "live", "snapshots", protocol.WVS_DIR})
 
 
 def run(attempt: Attempt) -> Outcome:
@@ -32,6 +29,9 @@ def run(attempt: Attempt) -> Outcome:
             attempt.may_publish(held)
             for name in (protocol.AGENT_LOCK, protocol.AGENT_DIR, protocol.CONTROL_FILE, "snapshots", "live"):
                 _place(staging / Path(name).name, ws.root / name)
+                if name == "live" and os.path.lexists(staging / name / INITIAL_LIVE_ID):
+                    # `live` was there, which need not mean that its first tree still is: that one may have been swept.
+                    _place(staging / name / INITIAL_LIVE_ID, ws.live(INITIAL_LIVE_ID))
                 failpoints.hit(f"init.placed.{Path(name).name}")
             switch.point_current(ws, ws.link_target(INITIAL_LIVE_ID), staging=staging)
             failpoints.hit("init.switched")
@@ -82,7 +82,7 @@ def _refuse_foreign(root: Path) -> None:
         if root.is_symlink():
             raise ExecutorFault(FaultReason.UNSAFE_PATH, f"{root} is a symlink") from None
         return
-    if root.is_symlink() or (names and (protocol.WVS_DIR not in names or names - _OURS)):
+    if root.is_symlink() or (names and (protocol.WVS_DIR not in names or names - OURS)):
         raise ExecutorFault(FaultReason.UNSAFE_PATH, f"{root} exists and is not a workspace: move it away and retry")
 
 

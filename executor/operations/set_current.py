@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from executor import contract, descriptor, failpoints, manifest, switch, tree
 from executor.attempt import Attempt
@@ -12,7 +14,9 @@ from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome, 
 from executor.descriptor import Descriptor
 from executor.fence import Held
 from executor.freeze import freeze
-from executor.layout import snapshot_tree
+from executor.layout import WorkspaceLayout, snapshot_tree
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def run(attempt: Attempt) -> Outcome:
@@ -34,7 +38,14 @@ def run(attempt: Attempt) -> Outcome:
             failpoints.hit("set_current.cloned")
             agent = _switch_in_freeze(attempt, held, staged=None if ready else staged, live=live)
             failpoints.hit("set_current.resumed")
-    return Outcome(live_id=live_id, clone_driver=attempt.driver.name, agent=agent, timings=attempt.timings)
+        switched_at = _switched_at(ws)
+    return Outcome(
+        live_id=live_id,
+        clone_driver=attempt.driver.name,
+        switched_at=switched_at,
+        agent=agent,
+        timings=attempt.timings,
+    )
 
 
 def published(attempt: Attempt) -> Outcome | None:
@@ -44,7 +55,13 @@ def published(attempt: Attempt) -> Outcome | None:
         return None
     if not tree.is_real_directory(attempt.ws.live(live_id)):
         return None
-    return Outcome(live_id=live_id, already_done=True)
+    return Outcome(live_id=live_id, switched_at=_switched_at(attempt.ws), already_done=True)
+
+
+def _switched_at(ws: WorkspaceLayout) -> str:
+    """When `current` was made, right before the rename that switched; the same for whoever looks later."""
+    made = _EPOCH + timedelta(microseconds=ws.current.lstat().st_mtime_ns // 1000)
+    return made.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _described(attempt: Attempt) -> Descriptor:
