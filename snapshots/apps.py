@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 
-from tasks.registry import register
+from tasks.registry import register, register_chore
 
 
 class SnapshotsConfig(AppConfig):
@@ -13,7 +13,9 @@ class SnapshotsConfig(AppConfig):
     name = "snapshots"
 
     def ready(self) -> None:
-        """Tell the engine what this app's tasks do."""
+        """Tell the engine what this app's tasks do, and the scheduler its chores."""
         register("snapshot_create", "snapshots.operations.CreateSnapshot")
         register("snapshot_drop", "snapshots.operations.DropSnapshot")
         register("set_current", "snapshots.operations.SetCurrent")
+        register_chore("snapshots.sweep.SweepChore")
+        register_chore("snapshots.housekeeping.RetentionChore")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from django.db.models import F, Q, QuerySet
 
+from wvs_project.db import ClockTimestamp
+
 if TYPE_CHECKING:
     from snapshots.models import Snapshot  # noqa: F401 — named in the base class
+
+PURGED: Final = "purge-disabled"
+"""In `deleted_by`, where no task dropped a snapshot."""
 
 
 class SnapshotQuerySet(QuerySet["Snapshot"]):
@@ -20,6 +25,10 @@ class SnapshotQuerySet(QuerySet["Snapshot"]):
     def kept(self) -> Self:
         """Not dropped, nor about to be: no drop of it was begun."""
         return self.filter(deleted_at__isnull=True)
+
+    def mark_purged(self) -> int:
+        """deleted_at on all of them that are kept: they went with their workspace's trees, by no task. How many."""
+        return self.kept().update(deleted_at=ClockTimestamp(), deleted_by=PURGED)
 
     def saying_which_is_current(self) -> Self:
         """Each with `is_current`: whether its workspace points at it."""

@@ -151,6 +151,15 @@ class Workspace(models.Model):
         self._write(state=self.state_before_disable, state_before_disable=None)
         self.refresh_from_db(fields=["updated_at"])
 
+    def forget_trees(self) -> None:
+        """A DISABLED workspace's trees are purged: enabled again, it must be initialised anew. The caller holds STATE.
+
+        `updated_at` goes on telling since when it is disabled, so that a purge that was cut short can be repeated.
+        """
+        Workspace.objects.filter(pk=self.pk, state=WorkspaceState.DISABLED).update(
+            current_snapshot_id=None, current_path=None, state_before_disable=WorkspaceState.INIT_FAILED
+        )
+
     def point_at(self, *, snapshot_id: str, path: str) -> None:
         """Pointer and path together (P1-01). The caller holds STATE."""
         self._write(current_snapshot_id=snapshot_id, current_path=path)

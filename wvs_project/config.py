@@ -78,6 +78,11 @@ class Config:
     worker_idle_backoff: float
     worker_backoff_base: float
     worker_shutdown_timeout: float
+    sweep_interval: float
+    live_grace: float
+    """How long a live tree stays after it was switched away from."""
+    task_retention: float
+    """How long finished tasks stay; the horizon within which an Idempotency-Key is known."""
     api_threads: int
     failpoints: str
 
@@ -98,6 +103,8 @@ class Config:
             )
 
 
+LEAST_RETENTION: Final = 7 * 86400.0
+"""Seconds for which a client may count on its Idempotency-Key (SPEC §11)."""
 _SETTABLE_OFF: Final = "none"
 
 
@@ -110,6 +117,16 @@ def read_config(env: FileAwareEnv | None = None) -> Config:
         raise ConfigError(str(error)) from None
     if config.worker_threads < 1:
         raise ConfigError("WORKER_THREADS must be at least 1")
+    if config.task_retention < LEAST_RETENTION:
+        raise ConfigError(
+            f"WVS_TASK_RETENTION ({config.task_retention:g} s) must be at least 7d: "
+            "until then a client may repeat a request with its Idempotency-Key"
+        )
+    if config.live_grace >= config.task_retention:
+        raise ConfigError(
+            f"WVS_LIVE_GRACE ({config.live_grace:g} s) must be shorter than WVS_TASK_RETENTION "
+            f"({config.task_retention:g} s): the task that switched away from a tree tells when that was"
+        )
     if config.api_threads < 2:
         raise ConfigError("WVS_API_THREADS must be at least 2")
     return config
@@ -141,6 +158,9 @@ def _read(env: FileAwareEnv) -> Config:
         worker_idle_backoff=_seconds(env, "WORKER_IDLE_BACKOFF", "5s"),
         worker_backoff_base=_seconds(env, "WORKER_BACKOFF_BASE", "5s"),
         worker_shutdown_timeout=_seconds(env, "WORKER_SHUTDOWN_TIMEOUT", "120s"),
+        sweep_interval=_seconds(env, "WVS_SWEEP_INTERVAL", "1h"),
+        live_grace=_seconds(env, "WVS_LIVE_GRACE", "24h"),
+        task_retention=_seconds(env, "WVS_TASK_RETENTION", "30d"),
         api_threads=env.int("WVS_API_THREADS", 128),
         failpoints=env.str("WVS_FAILPOINTS", ""),
     )

@@ -39,6 +39,7 @@ def test_what_nobody_sets_is_as_the_specification_says(environ: pytest.MonkeyPat
     assert (config.auth, config.insecure_allow_remote, config.log_level) == ("none", False, "info")
     assert (config.shutdown_timeout, config.worker_threads, config.worker_shutdown_timeout) == (30, 8, 120)
     assert (config.worker_poll_interval, config.worker_idle_backoff, config.worker_backoff_base) == (1, 5, 5)
+    assert (config.sweep_interval, config.live_grace, config.task_retention) == (3600, 86400, 30 * 86400)
 
 
 @pytest.mark.parametrize("name", list(REQUIRED))
@@ -130,3 +131,14 @@ def test_the_operator_may_say_that_it_is_meant(environ: pytest.MonkeyPatch) -> N
     read(environ, **public, WVS_INSECURE_ALLOW_REMOTE="1").refuse_exposure()
     get_config.cache_clear()
     assert listeners_are_safe() == []
+
+
+def test_finished_tasks_stay_for_the_idempotency_horizon(environ: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"WVS_TASK_RETENTION .* at least 7d"):
+        read(environ, WVS_TASK_RETENTION="6d")
+    assert read(environ, WVS_TASK_RETENTION="7d").task_retention == 7 * 86400
+
+
+def test_a_tree_goes_before_the_task_that_tells_its_age(environ: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"WVS_LIVE_GRACE .* WVS_TASK_RETENTION"):
+        read(environ, WVS_LIVE_GRACE="8d", WVS_TASK_RETENTION="7d")

@@ -1,9 +1,14 @@
-"""`manage.py run_scheduler`: ring for forgotten tasks and rescue lost ones until told to stop."""
+"""`manage.py run_scheduler`: ring for forgotten tasks, rescue lost ones and sweep, until told to stop."""
 
 from __future__ import annotations
 
+from functools import partial
+
+from tasks.chores import Chores
+from tasks.executors import connect_upkeep, require_addrs
 from tasks.locks import GuardPool
 from tasks.management.service import ServiceCommand, healthy, on_stop_signal
+from tasks.registry import registered_chores
 from tasks.scheduler import Scheduler
 from wvs_project.config import Config
 from wvs_project.db import direct_conninfo
@@ -12,10 +17,14 @@ from wvs_project.db import direct_conninfo
 class Command(ServiceCommand):
     """A scheduler process in the foreground."""
 
-    help = "Ring for due tasks whose bell was lost and rescue tasks whose worker was lost, until SIGTERM or SIGINT."
+    help = (
+        "Ring for due tasks whose bell was lost, rescue tasks whose worker was lost, and sweep what is left on disk, "
+        "until SIGTERM or SIGINT. Of several one leads, the others stand by."
+    )
 
     def serve(self, config: Config) -> None:
         """One scheduler."""
+        require_addrs(config.executor_addrs)
         guards = GuardPool(direct_conninfo(application_name="wvs-rescue"))
         scheduler = Scheduler(
             guards=guards,
@@ -23,7 +32,16 @@ class Command(ServiceCommand):
             poll_interval=config.worker_poll_interval,
             idle_interval=config.worker_idle_backoff,
         )
+        chores = Chores(
+            registered_chores(),
+            config=config,
+            guards=guards,
+            leading=scheduler.leading,
+            connect=partial(connect_upkeep, config.executor_addrs),
+        )
         on_stop_signal(scheduler.stop)
         with healthy(config):
+            chores.start()
             scheduler.run()
+            chores.stop()
         guards.close()
