@@ -151,9 +151,13 @@ class SweepChore:
 
     name = "sweep"
 
+    def __init__(self, grace: timedelta | None = None) -> None:
+        """`grace` in place of WVS_LIVE_GRACE."""
+        self._grace = grace
+
     def run(self, tools: Tools) -> None:
         """Raises Stopped; a workspace that cannot be swept is logged and left to the next time."""
-        grace = timedelta(seconds=tools.config.live_grace)
+        grace = timedelta(seconds=tools.config.live_grace) if self._grace is None else self._grace
         sweeper = Sweeper(tools, grace=grace, actor=Actor.this_process("scheduler"))
         for report in sweeper.sweep_all():
             count_drift(report)
