@@ -75,7 +75,8 @@ class Chores:
     def stop(self) -> None:
         """Stop what runs and wait for its end. A chore that hangs on a dead disk is left behind with the process."""
         self._stop.stop(StopReason.SHUTDOWN)
-        self._thread.join(_END_SECONDS)
+        if self._thread.ident is not None:
+            self._thread.join(_END_SECONDS)
 
     def _run(self) -> None:
         wait = min(FIRST_AFTER_SECONDS, self._config.sweep_interval)

@@ -330,6 +330,10 @@ def test_a_task_that_came_during_the_sweep_is_rung_for(
         return True
 
     monkeypatch.setattr("tasks.doorbell.ring", ring)
-    failpoints.arm("sweep.moved", lambda: make_task(world.row()) and None)
+
+    def accept() -> None:
+        make_task(world.row())
+
+    failpoints.arm("sweep.moved", accept)
     Sweeper(tools, NO_GRACE, SWEEPER).sweep(world.wsid)
     assert rung == [world.wsid]

@@ -28,7 +28,11 @@ SUPERSEDED = Known(current_live_id=NEW, makers={OLD: "SUCCEEDED"}, superseded={O
 
 def verdict(found: Inventory, known: Known, *, at_rest: bool = True, **more: Any) -> Verdict:
     """Of the one thing that was found."""
-    options = {"now": NOW, "grace": GRACE, "last_written": {OLD: LONG_AGO - timedelta(seconds=1)}} | more
+    options: dict[str, Any] = {
+        "now": NOW,
+        "grace": GRACE,
+        "last_written": {OLD: LONG_AGO - timedelta(seconds=1)},
+    } | more
     (only,) = judge(found, known, at_rest=at_rest, **options)
     return only
 
