@@ -126,7 +126,9 @@ class Scheduler:
         now = time.monotonic()
         self._rung = {head.wsid: self._rung[head.wsid] for head in found if head.wsid in self._rung}
         waits = [self._ring_if_due(head, now) for head in found if head.status != Status.RUNNING]
-        return max(min([self._poll_interval if running else self._idle_interval, *waits]), _SHORTEST_WAIT)
+        # What is due may run at any moment, and its worker be lost in the next.
+        busy = running or any(head.due_in <= 0 for head in found)
+        return max(min([self._poll_interval if busy else self._idle_interval, *waits]), _SHORTEST_WAIT)
 
     def _ring_if_due(self, head: Head, now: float) -> float:
         """Ring for a due head that nobody has begun; seconds until it should be looked at again."""

@@ -99,6 +99,18 @@ def test_an_idle_system_is_looked_at_in_the_idle_beat_and_a_busy_one_in_the_othe
     guards.release(guard)
 
 
+@pytest.mark.rule("G11")
+def test_what_is_due_is_watched_in_the_quick_beat_for_it_may_run_and_be_lost_at_any_moment(
+    guards: GuardPool,
+) -> None:
+    scheduler = Scheduler(guards=guards, backoff_base=BACKOFF, poll_interval=1.0, idle_interval=5.0)
+    retry = make_task(make_workspace(), status=Status.FAILED, next_run_at=from_now(3600))
+    assert scheduler.beat() == 5.0
+    Task.objects.filter(pk=retry.pk).update(next_run_at=from_now(0))
+    assert scheduler.beat() == 1.0
+    assert scheduler.beat() == 1.0
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_heads_are_what_a_naive_look_finds(seed: int) -> None:
     chance = random.Random(seed)
