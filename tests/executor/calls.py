@@ -1,10 +1,13 @@
-"""A call in a thread of its own, which a test stops, overtakes or waits for."""
+"""Calls that a test stops, overtakes, waits for, or sees refused."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
+import pytest
+
+from executor.contract import ExecutorFault, StopSignal
 from tests.executor.scene import LIMIT
 
 
@@ -39,3 +42,24 @@ class Call:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
+
+
+class Meanwhile(StopSignal):
+    """A signal whose every check, counted from 1, is a moment at which something else happens."""
+
+    def __init__(self, happens: Callable[[int], None]) -> None:
+        super().__init__()
+        self.checks = 0
+        self._happens = happens
+
+    def check(self) -> None:
+        self.checks += 1
+        self._happens(self.checks)
+        super().check()
+
+
+def refusal(call: Callable[[], object]) -> ExecutorFault:
+    """The fault that the call raises."""
+    with pytest.raises(ExecutorFault) as caught:
+        call()
+    return caught.value

@@ -15,6 +15,7 @@ import pytest
 from executor import failpoints
 from executor.contract import StopSignal
 from tests.executor.scene import Site
+from tests.executor.trees import plant_small
 from tests.servers import JuiceFSVolume, Servers, remove_tree
 from wvs_project.stack.juicefs import Mount, Volume, juicefs_program, mounted, unmount_lazily
 
@@ -54,6 +55,16 @@ def make_site(driver: str, request: pytest.FixtureRequest) -> Iterator[MakeSite]
 def site(make_site: MakeSite) -> Site:
     """A workspace that is still to be initialised."""
     return make_site()
+
+
+@pytest.fixture
+def old(site: Site) -> str:
+    """The id of a tree that `current` does not point at any more, beside `initial` and a snapshot."""
+    plant_small(site.init())
+    site.switch_to(site.snapshot())
+    superseded = site.live_id
+    site.switch_to(site.snapshots[0])
+    return superseded
 
 
 @pytest.fixture

@@ -7,17 +7,24 @@ import itertools
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from executor import contract, descriptor
+from executor import contract, descriptor, fence
 from executor.config import ExecutorConfig, read_config
 from executor.contract import ExecuteTask, OperationName, Outcome, Progress, ProgressSink, StopSignal
 from executor.layout import Layout, snapshot_tree
 from executor.local import LocalExecutor
+from executor.upkeep import Inventory, Purged, SweepRequest, Swept
+from wvs_agent import protocol
+from wvs_agent.protocol import Control, ControlState
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 60.0
@@ -84,19 +91,34 @@ class Site:
     def run(
         self, request: ExecuteTask, stop: StopSignal | None = None, progress: ProgressSink = nobody_listens
     ) -> Outcome:
-        own = stop or StopSignal()
-        try:
+        with _given(stop) as own:
             return self.executor.execute(request, stop=own, progress=progress)
-        finally:
-            if stop is None:
-                own.close()
 
     def probe(self, request: ExecuteTask) -> Outcome | None:
-        stop = StopSignal()
-        try:
-            return self.executor.probe(request, stop=stop)
-        finally:
-            stop.close()
+        with _given(None) as own:
+            return self.executor.probe(request, stop=own)
+
+    def sweep_request(self, **asked: Any) -> SweepRequest:
+        """A sweep with a fresh fence."""
+        return SweepRequest(wsid=self.wsid, fence=next(self._fences), **asked)
+
+    def sweep(self, stop: StopSignal | None = None, **asked: Any) -> Swept:
+        with _given(stop) as own:
+            return self.executor.sweep(self.sweep_request(**asked), stop=own)
+
+    def purge(self, stop: StopSignal | None = None) -> Purged:
+        """Up to the highest fence that was seen: a sweep's, where one was just done."""
+        with _given(stop) as own:
+            return self.executor.purge(self.wsid, fence=self.seen_fence, stop=own)
+
+    def last_written(self, live_id: str, stop: StopSignal | None = None) -> datetime:
+        with _given(stop) as own:
+            return self.executor.last_written(self.wsid, live_id, stop=own)
+
+    def inventory(self, *, descriptors: bool = True) -> Inventory:
+        found = self.executor.inventory(self.wsid, descriptors=descriptors)
+        assert found is not None
+        return found
 
     def init(self) -> Path:
         """An initialised workspace; its first tree."""
@@ -114,6 +136,26 @@ class Site:
         """A new tree from the snapshot, made current."""
         self.run(self.switch_request(snapshot_id))
         return self.tree
+
+    def ask_freeze(self, state: ControlState = ControlState.REQUEST_FREEZE) -> Control:
+        """control.json as an executor left it that died in a freeze, or right after."""
+        control = Control(
+            state=state,
+            nonce=protocol.new_nonce(),
+            renewal=3,
+            lease_seconds=10.0,
+            task_id="task-of-a-dead-executor",
+            fence=1,
+            current="live/initial",
+            updated_at=protocol.now_text(),
+        )
+        protocol.replace_file(self.ws.control, control.encode())
+        return control
+
+    @property
+    def seen_fence(self) -> int:
+        """The highest fencing token that the workspace has seen."""
+        return fence.read_fence(self.ws)
 
     @property
     def live_id(self) -> str:
@@ -163,15 +205,36 @@ class Site:
 
     def start(self, request: ExecuteTask, failpoints: str = "", **extra: str) -> subprocess.Popen[bytes]:
         """The attempt in a process of its own, with failpoints armed; it says `done` and its outcome at the end."""
+        return self._process("attempt_process", failpoints, json.dumps(dataclasses.asdict(request)), extra=extra)
+
+    def kill_at(self, request: ExecuteTask, point: str) -> None:
+        """Run the attempt in a process that is killed when it comes to the point."""
+        with self.start(request, f"{point}=kill") as process:
+            assert process.wait(LIMIT) == -signal.SIGKILL, f"it never came to {point}"
+
+    def start_sweep(self, request: SweepRequest, failpoints: str) -> subprocess.Popen[bytes]:
+        """The sweep in a process of its own, with failpoints armed."""
+        return self._process("upkeep_process", failpoints, "sweep", json.dumps(dataclasses.asdict(request)))
+
+    def start_purge(self, fence: int, failpoints: str) -> subprocess.Popen[bytes]:
+        """The purge in a process of its own, with failpoints armed."""
+        return self._process("upkeep_process", failpoints, "purge", json.dumps({"wsid": self.wsid, "fence": fence}))
+
+    def _process(self, module: str, *arguments: str, extra: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.executor.attempt_process",
-                failpoints,
-                json.dumps(dataclasses.asdict(request)),
-            ],
+            [sys.executable, "-m", f"tests.executor.{module}", *arguments],
             cwd=ROOT,
-            env=self.environment(extra),
+            env=self.environment(extra or {}),
             stdout=subprocess.PIPE,
         )
+
+
+@contextmanager
+def _given(stop: StopSignal | None) -> Iterator[StopSignal]:
+    """The signal, or one that nobody uses."""
+    own = stop or StopSignal()
+    try:
+        yield own
+    finally:
+        if stop is None:
+            own.close()
