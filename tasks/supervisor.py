@@ -1,7 +1,8 @@
 """Watches the runs of one process while they execute (SPEC §6; ENGINE "Cancel, time-out, child processes").
 
-One thread, asleep while nothing runs. It stops a run when its guard is lost, its time is up, its cancel was requested
-or the process has to go; the first reason stands. What happens then is the run's own business.
+It stops a run when its guard is lost, its time is up, its cancel was requested or the process has to go; the first
+reason stands. What happens then is the run's own business. One thread watches guards and deadlines and asks nobody,
+another hears the cancels; both sleep while nothing runs.
 """
 
 from __future__ import annotations
@@ -14,16 +15,14 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-import psycopg
 import structlog
 
 from executor.contract import StopReason, StopSignal
-from tasks.bells import CANCEL_CHANNEL
+from tasks.cancels import CancelListener
 from tasks.locks import Guard
 
 TICK_SECONDS: Final = 1.0
-"""How often cancels are looked for in the table, in case their NOTIFY was not heard."""
-_CANCELED: Final = "SELECT task_id FROM tasks WHERE task_id = ANY(%s) AND cancel_requested AND status = 'RUNNING'"
+"""How long the watching thread sleeps at most while something runs."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,14 +45,13 @@ class Supervisor:
     """Use as: watch(run) … unwatch(run). Between them nobody else may touch the run's guard."""
 
     def __init__(self, conninfo: str) -> None:
-        self._conninfo = conninfo
         self._runs: dict[str, Watched] = {}
         self._lock = threading.Lock()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
         self._closing = False
         self._ending: StopReason | None = None
-        self._listener: psycopg.Connection | None = None
+        self.cancels = CancelListener(conninfo, self._cancelable)
 
     def watch(self, run: Watched) -> None:
         """Begin to watch. After stop_all the run is told to stop at once: it was claimed just before."""
@@ -64,6 +62,7 @@ class Supervisor:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
                 self._thread.start()
+            self.cancels.look()
         os.eventfd_write(self._wake, 1)
 
     def unwatch(self, run: Watched) -> None:
@@ -81,13 +80,13 @@ class Supervisor:
                 run.stop.stop(reason)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads."""
+        self.cancels.close()
         self._closing = True
         os.eventfd_write(self._wake, 1)
         thread = self._thread
         if thread is not None:
             thread.join(timeout=5)
-        self._drop_listener()
 
     def _loop(self) -> None:
         while not self._closing:
@@ -95,16 +94,12 @@ class Supervisor:
                 self._wait_and_check()
             except Exception:
                 log.exception("supervisor.failed")
-                self._drop_listener()
                 time.sleep(TICK_SECONDS)
 
     def _wait_and_check(self) -> None:
         with self._lock:
             runs = list(self._runs.values())
-        self._listen(bool(runs))
-        sockets: dict[int, Watched | None] = {run.guard.fileno(): run for run in runs}
-        if self._listener is not None:
-            sockets[self._listener.fileno()] = None
+        sockets = {run.guard.fileno(): run for run in runs}
         # poll, not select: a worker may hold more than 1024 descriptors.
         poller = select.poll()
         for fd in (*sockets, self._wake):
@@ -118,7 +113,6 @@ class Supervisor:
             if run is not None:
                 self._check_guard(run)
         self._check_deadlines()
-        self._check_cancels()
 
     @staticmethod
     def _timeout(runs: list[Watched]) -> float | None:
@@ -147,39 +141,8 @@ class Supervisor:
                 if now >= run.deadline:
                     run.stop.stop(StopReason.TIMED_OUT)
 
-    def _check_cancels(self) -> None:
-        if self._listener is None:
-            return
+    def _cancelable(self) -> dict[str, StopSignal]:
+        """The runs that a cancel may still stop."""
         with self._lock:
-            wanted = {run.task_id: run for run in self._runs.values() if run.cancelable and run.stop.reason is None}
-        try:
-            # Read what was heard even if nobody here wants it: an unread socket would keep this thread awake.
-            for _ in self._listener.notifies(timeout=0):
-                pass
-            if not wanted:
-                return
-            canceled = [row[0] for row in self._listener.execute(_CANCELED, [list(wanted)]).fetchall()]
-        except psycopg.Error as error:
-            log.warning("supervisor.disconnected", error=str(error))
-            self._drop_listener()
-            return
-        for task_id in canceled:
-            # The run that was asked about, not one that has taken its place: a probe is not to be canceled.
-            wanted[task_id].stop.stop(StopReason.CANCELED)
-
-    def _listen(self, busy: bool) -> None:
-        """Keep a connection that hears cancels while something runs."""
-        if not busy or self._listener is not None:
-            return
-        try:
-            self._listener = psycopg.connect(self._conninfo, autocommit=True)
-            self._listener.execute(f"LISTEN {CANCEL_CHANNEL}")
-        except psycopg.Error as error:
-            # The guards of these runs will be found lost as well; until then try again each tick.
-            log.warning("supervisor.unconnected", error=str(error))
-            self._drop_listener()
-
-    def _drop_listener(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
+            runs = self._runs.values()
+            return {run.task_id: run.stop for run in runs if run.cancelable and run.stop.reason is None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 import time
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ import pytest
 
 from executor.contract import StopReason, StopSignal
 from tasks import bells
+from tasks.cancels import CancelListener
 from tasks.engine import Engine
 from tasks.locks import GuardPool
 from tasks.models import Task
@@ -30,7 +32,7 @@ ENOUGH_TO_SPIN = 300
 
 
 class Counting(Supervisor):
-    """Counts how often it wakes up."""
+    """Counts how often one of its threads wakes up."""
 
     wakings = 0
 
@@ -40,8 +42,15 @@ class Counting(Supervisor):
 
 
 @pytest.fixture
-def supervisor() -> Iterator[Counting]:
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
     counting = Counting(direct_conninfo(application_name="wvs-supervisor"))
+    wait = CancelListener._wait_and_tell
+
+    def count(self: CancelListener) -> None:
+        counting.wakings += 1
+        wait(self)
+
+    monkeypatch.setattr(CancelListener, "_wait_and_tell", count)
     yield counting
     counting.close()
 
@@ -64,7 +73,7 @@ def _unwatch(supervisor: Supervisor, guards: GuardPool, watched: Watched) -> Non
 def _have_served(supervisor: Supervisor, guards: GuardPool) -> None:
     """It listens and nothing runs."""
     watched = _watch(supervisor, guards)
-    eventually(lambda: supervisor._listener is not None, "it to listen")
+    eventually(lambda: supervisor.cancels.is_listening, "it to listen")
     _unwatch(supervisor, guards, watched)
 
 
@@ -87,7 +96,7 @@ def test_a_cancel_of_somebody_elses_task_does_not_keep_an_idle_worker_awake(
 def test_a_lost_connection_does_not_keep_an_idle_worker_awake(supervisor: Counting, guards: GuardPool) -> None:
     _have_served(supervisor, guards)
     query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'wvs-supervisor'")
-    eventually(lambda: supervisor._listener is None, "it to notice")
+    eventually(lambda: not supervisor.cancels.is_listening, "it to notice")
     before = supervisor.wakings
     _let_it_spin()
     assert supervisor.wakings <= before + 5
@@ -110,6 +119,29 @@ def test_one_run_too_long_does_not_hide_the_deadline_of_another(supervisor: Coun
     assert second.stop.wait(LIMIT)
     assert second.stop.reason is StopReason.TIMED_OUT
     for watched in (first, second):
+        _unwatch(supervisor, guards, watched)
+
+
+@pytest.mark.rule("G13")
+def test_deadlines_and_lost_guards_do_not_wait_for_a_postgresql_that_does_not_answer(
+    supervisor: Counting, guards: GuardPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def never_answers(self: CancelListener, connection: object) -> None:
+        asked.set()
+        assert answered.wait(LIMIT)
+
+    monkeypatch.setattr(CancelListener, "_tell", never_answers)
+    late, lost = _watch(supervisor, guards, deadline=3600), _watch(supervisor, guards)
+    assert asked.wait(LIMIT)
+    overdue = _watch(supervisor, guards, deadline=0.0)
+    query("SELECT pg_terminate_backend(%s)", lost.guard.backend_pid)
+    assert overdue.stop.wait(LIMIT)
+    assert lost.stop.wait(LIMIT)
+    assert (overdue.stop.reason, lost.stop.reason) == (StopReason.TIMED_OUT, StopReason.GUARD_LOST)
+    answered.set()
+    for watched in (late, lost, overdue):
         _unwatch(supervisor, guards, watched)
 
 
