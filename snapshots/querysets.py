@@ -30,6 +30,14 @@ class SnapshotQuerySet(QuerySet["Snapshot"]):
         """deleted_at on all of them that are kept: they went with their workspace's trees, by no task. How many."""
         return self.kept().update(deleted_at=ClockTimestamp(), deleted_by=PURGED)
 
+    def mark_orphaned(self) -> int:
+        """orphaned_at on those that lack it: their directories are missing since now, as far as we know. How many."""
+        return self.filter(orphaned_at__isnull=True).update(orphaned_at=ClockTimestamp())
+
+    def clear_orphaned(self) -> int:
+        """Their directories are there. How many."""
+        return self.update(orphaned_at=None)
+
     def saying_which_is_current(self) -> Self:
         """Each with `is_current`: whether its workspace points at it."""
         return self.annotate(

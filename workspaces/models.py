@@ -160,6 +160,9 @@ class Workspace(models.Model):
             current_snapshot_id=None, current_path=None, state_before_disable=WorkspaceState.INIT_FAILED
         )
 
-    def point_at(self, *, snapshot_id: str, path: str) -> None:
-        """Pointer and path together (P1-01). The caller holds STATE."""
+    def point_at(self, *, snapshot_id: str | None, path: str) -> None:
+        """Pointer and path together (P1-01). The caller holds STATE.
+
+        None: the snapshot that the tree came from is unknown, or dropped.
+        """
         self._write(current_snapshot_id=snapshot_id, current_path=path)
