@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from executor import failpoints
 from executor.contract import ExecutorFault, FaultReason, StopSignal
 from executor.layout import WorkspaceLayout
 
@@ -69,7 +70,11 @@ def hold(ws: WorkspaceLayout, fence: int, stop: StopSignal) -> Iterator[Held]:
     lock_fd = _open(ws.lock)
     try:
         _wait_for_lock(ws, fence, stop, lock_fd)
-        yield Held(ws, fence, stop, lock_fd)
+        failpoints.hit("fence.held", ws.wsid)
+        try:
+            yield Held(ws, fence, stop, lock_fd)
+        finally:
+            failpoints.hit("fence.released", ws.wsid)
     finally:
         # No LOCK_UN: a child that inherited the descriptor keeps the lock until it is dead.
         os.close(lock_fd)
