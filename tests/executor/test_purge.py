@@ -51,9 +51,10 @@ def test_names_in_staging_that_are_none_of_ours_are_left_and_told(site: Site) ->
     ]
     for name in odd:
         (site.ws.staging_dir / name).mkdir()
-    (site.ws.staging_dir / "dots.in.it.1").mkdir()
+    for name in ("dots.in.it.1", "new\nline.1"):
+        (site.ws.staging_dir / name).mkdir()
     purged = site.purge()
-    assert purged.deleted == ("dots.in.it.1",)
+    assert purged.deleted == ("dots.in.it.1", "new\\nline.1")
     assert len(purged.left) == len(odd)
     assert {"by-hand", "x.0", "bad\\udcff"} <= purged.left.keys()
     assert site.staged == sorted(odd)
@@ -126,8 +127,13 @@ def test_a_deletion_goes_on_where_somebody_else_deletes(workdir: Path, at: int) 
 
 
 @pytest.mark.rule("RK-04")
-def test_a_purge_that_is_stopped_leaves_the_rest_to_the_next(site: Site, old: str, stop: StopSignal) -> None:
-    site.sweep(live=(old, "initial"))
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_purge_that_is_stopped_leaves_the_rest_to_the_next(
+    site: Site, old: str, stop: StopSignal, empty: bool
+) -> None:
+    site.sweep(live=() if empty else (old, "initial"))
+    for name in ("one.1", "two.1") if empty else ():
+        (site.ws.staging_dir / name).mkdir()
     failpoints.arm("purge.deleted", lambda: stop.stop(StopReason.SHUTDOWN))
     with pytest.raises(Stopped):
         site.purge(stop)

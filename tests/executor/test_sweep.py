@@ -193,6 +193,7 @@ def test_upkeep_killed_at_any_step_is_finished_by_a_repeat(site: Site, old: str,
     with process:
         assert process.wait(LIMIT) == -signal.SIGKILL
     assert (len(site.lives) > 1) is point.startswith("sweep")
+    assert not site.inventory().freeze_asked, "the thaw comes first"
     site.assert_whole()
     site.sweep(**what)
     site.purge()
