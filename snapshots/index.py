@@ -127,9 +127,11 @@ def _workspace(rows: WorkspaceRows, found: Inventory | None) -> Iterator[Finding
 def _pointer(rows: WorkspaceRows, found: Inventory | None) -> Iterator[Finding]:
     if found is None or found.current is None or rows.current_path is None:
         return
-    if rows.current_path == f"{rows.root_path}/{found.current}":
-        return
     live_id = found.current.removeprefix("live/")
+    if rows.current_path == f"{rows.root_path}/{found.current}":
+        if live_id not in found.live:
+            yield _finding(rows, DriftKind.MISSING_CURRENT, "current", f"points at {found.current}, which is missing")
+        return
     if rows.is_live(maker_of(live_id)):
         return  # its task will say so in the row
     is_ours = found.current == f"live/{live_id}" and matches(LIVE_ID_PATTERN, live_id) and live_id in found.live

@@ -195,6 +195,10 @@ def test_no_symlink_is_reported() -> None:
     assert only(rows(None), replace(EMPTY, current=None)) == (DriftKind.MISSING_CURRENT, None)
 
 
+def test_a_symlink_that_points_nowhere_is_reported() -> None:
+    assert only(rows(None), replace(EMPTY, live=())) == (DriftKind.MISSING_CURRENT, None)
+
+
 def test_a_workspace_that_is_gone_is_reported_and_its_snapshots_are_orphans() -> None:
     kinds = [finding.kind for finding in compare(rows(), None)]
     assert kinds == [DriftKind.MISSING_WORKSPACE, DriftKind.ORPHANED_ROW]

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from executor.contract import WSID_PATTERN, matches
 from snapshots.index import Finding
-from snapshots.inspection import IndexReport, Inspector
+from snapshots.inspection import Report, count_drift, drift_inspector
 from tasks.audit import Actor
 from tasks.management.operator import CANNOT_BEGIN, OperatorCommand, tools_for
 
@@ -60,15 +60,17 @@ class Command(OperatorCommand):
         """Inspect, say, repair."""
         _refuse_nonsense(options)
         with tools_for("wvs-index") as tools:
-            inspector = Inspector(tools, Actor.this_process("command"), fix=options["fix"], adopt=options["adopt"])
+            actor = Actor.this_process("command")
+            inspector = drift_inspector(tools, actor, fix=options["fix"], adopt=options["adopt"])
             wsids = options["wsid"] or inspector.everywhere()
             reports = list(self._shown(inspector.inspect_all(wsids), len(set(wsids)), quiet=options["json"]))
         self._conclude(reports, options)
 
-    def _shown(self, reports: Iterable[IndexReport], total: int, *, quiet: bool) -> Iterator[IndexReport]:
+    def _shown(self, reports: Iterable[Report[Finding]], total: int, *, quiet: bool) -> Iterator[Report[Finding]]:
         """Each report as it comes; on a terminal also how far it is."""
         shows_progress = sys.stderr.isatty()
         for number, report in enumerate(reports, start=1):
+            count_drift(report)
             if not quiet:
                 self._show(report)
             if shows_progress:
@@ -77,7 +79,7 @@ class Command(OperatorCommand):
         if shows_progress:
             self.stderr.write("")
 
-    def _show(self, report: IndexReport) -> None:
+    def _show(self, report: Report[Finding]) -> None:
         for finding in report.repaired:
             self.stdout.write(f"{_line(finding)}  {self.style.SUCCESS('repaired')}")
         for finding in report.findings:
@@ -88,7 +90,7 @@ class Command(OperatorCommand):
         for problem in report.problems:
             self.stdout.write(self.style.ERROR(f"{report.wsid}  {problem}"))
 
-    def _conclude(self, reports: list[IndexReport], options: dict[str, Any]) -> None:
+    def _conclude(self, reports: list[Report[Finding]], options: dict[str, Any]) -> None:
         left = sum(len(report.findings) for report in reports)
         repaired = sum(len(report.repaired) for report in reports)
         unclear = sum(report.busy or bool(report.problems) for report in reports)
@@ -114,7 +116,7 @@ def _line(finding: Finding) -> str:
     return f"{finding.wsid}  {finding.kind.value:<19}  {finding.what}: {finding.detail}"
 
 
-def _as_json(reports: list[IndexReport], options: dict[str, Any]) -> dict[str, Any]:
+def _as_json(reports: list[Report[Finding]], options: dict[str, Any]) -> dict[str, Any]:
     findings = [
         asdict(finding) | {"repaired": is_repaired}
         for report in reports
