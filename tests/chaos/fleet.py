@@ -1,0 +1,148 @@
+"""The WVS processes of one run: an api, workers and schedulers, kept alive, each with its own settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import psycopg
+
+from tests.chaos.base import SECRET_KEY, Base
+from tests.chaos.keeper import Keeper, Unit
+from wvs_project.stack.config import SOURCES
+from wvs_project.stack.programs import API, SCHEDULER, WORKER
+from wvs_project.stack.waiting import LOOPBACK, free_port, wait_until
+
+LIVE: Final = "('PENDING', 'RUNNING', 'FAILED')"
+_READY_SECONDS: Final = 90.0
+_COMMAND_SECONDS: Final = 120.0
+_FAST: Final[Mapping[str, str]] = {
+    "WORKER_THREADS": "4",
+    "WORKER_BACKOFF_BASE": "0.2s",
+    "WORKER_SHUTDOWN_TIMEOUT": "5s",
+    "WVS_API_THREADS": "32",
+    "EXECUTOR_QUIESCE_TIMEOUT": "5s",
+    "EXECUTOR_FREEZE_LEASE": "4s",
+    "EXECUTOR_FREEZE_MAX": "20s",
+    "WVS_SWEEP_INTERVAL": "2s",
+    "WVS_LIVE_GRACE": "5s",
+    "WVS_LOG_FORMAT": "json",
+}
+
+
+class Fleet:
+    """One api, `workers` workers and `schedulers` schedulers on a database of their own. Use `running_fleet`."""
+
+    def __init__(self, base: Base, *, workers: int, schedulers: int, settings: Mapping[str, str]) -> None:
+        self.base = base
+        self.database = base.new_database()
+        self.dsn = base.dsn(self.database)
+        self.dir = base.dir / self.database.name
+        self.dir.mkdir()
+        self.locks_log = self.dir / "locks"
+        self.keeper = Keeper(base.mark)
+        self._settings = {**_FAST, **settings}
+        listen = f"{LOOPBACK}:{free_port()}"
+        self.api_url = f"http://{listen}/v1"
+        self._metrics: dict[str, str] = {}
+        self._add("api", API, self.dsn, WVS_LISTEN_ADDR=listen)
+        for number in range(workers):
+            self.add_worker(f"worker-{number}")
+        for number in range(schedulers):
+            self._add(f"scheduler-{number}", SCHEDULER, base.dsn(self.database, base.schedulers_postgres.port))
+
+    def add_worker(self, name: str, *, program: tuple[str, ...] = WORKER, **environment: str) -> None:
+        """One more worker."""
+        self._add(name, program, self.base.dsn(self.database, self.base.workers_postgres.port), **environment)
+
+    def _add(self, name: str, program: tuple[str, ...], dsn: str, **environment: str) -> None:
+        self._metrics[name] = f"{LOOPBACK}:{free_port()}"
+        extra = {"WVS_METRICS_ADDR": self._metrics[name], "WVS_FAILPOINTS": self.failpoints(), **environment}
+        environment = {**self.environment(dsn), **extra}
+        self.keeper.add(Unit(name, [sys.executable, *program], environment, self.dir / f"{name}.log"))
+
+    def environment(self, dsn: str) -> dict[str, str]:
+        """What every WVS process reads."""
+        return {
+            "PATH": f"{Path(sys.executable).parent}:{os.defpath}:/usr/sbin:/sbin",
+            "PYTHONUNBUFFERED": "1",
+            "WVS_DB_DSN": dsn,
+            "WVS_REDIS_URL": self.base.redis_url(),
+            "WVS_SECRET_KEY": SECRET_KEY,
+            "EXECUTOR_ADDRS": "local",
+            "EXECUTOR_MOUNT_PATH": str(self.base.ws),
+            **self._settings,
+        }
+
+    def failpoints(self, *more: str) -> str:
+        """Every process writes down which workspace's lock it holds; and what else it is armed with."""
+        locks = [f"{point}=log:{self.locks_log}" for point in ("fence.held", "fence.released")]
+        return ",".join([*locks, *more])
+
+    def wait_ready(self, *names: str) -> None:
+        """Until each says that it is ready."""
+        for name in names or self._metrics:
+            wait_until(lambda name=name: self.is_ready(name), limit=_READY_SECONDS, what=f"{name} ready")  # type: ignore[misc]
+
+    def is_ready(self, name: str) -> bool:
+        """Whether it says so."""
+        try:
+            return httpx.get(f"http://{self._metrics[name]}/readyz", timeout=2, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    # — looking —
+
+    def query(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of one statement, from wherever the tests stand: straight, past every proxy."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def live(self) -> int:
+        """How many tasks are not finished."""
+        return int(self.query(f"SELECT count(*) FROM wvs.tasks WHERE status IN {LIVE}")[0][0])
+
+    def wait_settled(self, limit: float) -> float:
+        """Until every accepted task is finished (I7); seconds it took. Raises StackError."""
+        begun = time.monotonic()
+        wait_until(lambda: self.live() == 0, limit=limit, what="the end of every task")
+        return time.monotonic() - begun
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A management command, as its operator runs it."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=SOURCES,
+            env=self.environment(self.dsn),
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+
+    def log_lines(self, name: str, event: str) -> list[dict[str, Any]]:
+        """What a process logged of that event."""
+        lines = (self.dir / f"{name}.log").read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if event in line and line.startswith("{")]
+
+
+@contextmanager
+def running_fleet(base: Base, *, workers: int = 3, schedulers: int = 2, **settings: str) -> Iterator[Fleet]:
+    """A fleet that is ready. At the end everything of it is killed, and the network is whole again."""
+    fleet = Fleet(base, workers=workers, schedulers=schedulers, settings=settings)
+    fleet.keeper.start()
+    try:
+        fleet.wait_ready()
+        yield fleet
+    finally:
+        fleet.keeper.stop()
+        for proxy in (base.workers_postgres, base.schedulers_postgres, base.redis):
+            proxy.heal()
