@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS wvs.task_history (
     fence bigint,
     outcome_unknown bool NOT NULL,
     pid int NOT NULL DEFAULT pg_backend_pid(),
-    backend_start timestamptz,
+    backend_start timestamptz NOT NULL,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     action text,
     process text
