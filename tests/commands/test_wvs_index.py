@@ -342,6 +342,15 @@ def test_a_busy_workspace_gets_a_second_chance_at_the_end(volume: FakeUpkeep) ->
     assert kinds(answer) == [("orphaned_row", True)] * 2
 
 
+def test_the_directory_of_a_drop_that_waits_for_its_retry_is_no_drift(volume: FakeUpkeep) -> None:
+    workspace = volume.has(make_workspace())
+    snapshot = make_snapshot(workspace)
+    drop = make_task(workspace, Op.SNAPSHOT_DROP, snapshot=snapshot, status=Status.FAILED)
+    snapshot.mark_dropped(drop.task_id)
+    volume.has_snapshot(snapshot)
+    assert index()[0] == 0
+
+
 # — the whole volume, and parts of it —
 
 
