@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from executor.config import read_config
@@ -225,6 +225,7 @@ def _missing_current(volume: FakeUpkeep) -> None:
 
 
 def _missing_workspace(volume: FakeUpkeep) -> None:
+    volume.has(make_workspace())
     make_workspace()
 
 
@@ -408,6 +409,18 @@ def test_a_repair_that_the_tables_refuse_is_a_problem_and_writes_nothing(volume:
     assert Snapshot.objects.get(pk=lost.pk).orphaned_at is None
 
 
+def test_a_repair_that_cannot_be_audited_does_not_happen(volume: FakeUpkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = make_snapshot(volume.has(make_workspace()))
+
+    def refuse(**_: object) -> None:
+        raise IntegrityError("no audit row")
+
+    monkeypatch.setattr("snapshots.repair.record", refuse)
+    code, answer = index("--fix")
+    assert (code, len(answer["problems"])) == (1, 1)
+    assert Snapshot.objects.get(pk=snapshot.pk).orphaned_at is None
+
+
 # — what people see —
 
 
@@ -438,6 +451,15 @@ def test_a_volume_that_does_not_answer_is_exit_code_2_and_marks_nothing(volume: 
         call_command("wvs_index", "--fix")
     assert refused.value.returncode == 2
     assert Snapshot.objects.get(pk=snapshot.pk).orphaned_at is None
+
+
+def test_nothing_is_repaired_by_an_empty_volume_which_is_likely_not_mounted(volume: FakeUpkeep) -> None:
+    snapshot = make_snapshot(make_workspace())
+    with pytest.raises(CommandError, match="is it mounted") as refused:
+        call_command("wvs_index", "--fix")
+    assert refused.value.returncode == 2
+    assert Snapshot.objects.get(pk=snapshot.pk).orphaned_at is None
+    assert index()[0] == 1, "a report may say what it sees"
 
 
 # — a real disk —

@@ -14,7 +14,9 @@ from executor.contract import WSID_PATTERN, matches
 from snapshots.index import Finding
 from snapshots.inspection import Report, count_drift, drift_inspector
 from tasks.audit import Actor
+from tasks.chores import Tools
 from tasks.management.operator import CANNOT_BEGIN, OperatorCommand, tools_for
+from workspaces.models import Workspace
 
 _EPILOG: Final = """
 Every difference is looked at a second time while no task runs in its workspace, so a task in flight is never reported.
@@ -60,6 +62,8 @@ class Command(OperatorCommand):
         """Inspect, say, repair."""
         _refuse_nonsense(options)
         with tools_for("wvs-index") as tools:
+            if options["fix"]:
+                _refuse_an_empty_volume(tools)
             actor = Actor.this_process("command")
             inspector = drift_inspector(tools, actor, fix=options["fix"], adopt=options["adopt"])
             wsids = options["wsid"] or inspector.everywhere()
@@ -110,6 +114,12 @@ def _refuse_nonsense(options: dict[str, Any]) -> None:
     bad = [wsid for wsid in options["wsid"] or () if not matches(WSID_PATTERN, wsid)]
     if bad:
         raise CommandError(f"{bad[0]!r} is no wsid", returncode=CANNOT_BEGIN)
+
+
+def _refuse_an_empty_volume(tools: Tools) -> None:
+    """A mount point without its mount looks like a volume from which everything is gone: no row may follow that."""
+    if not tools.upkeep.workspaces() and Workspace.objects.filter(current_path__isnull=False).exists():
+        raise CommandError("not one workspace is on the volume: is it mounted?", returncode=CANNOT_BEGIN)
 
 
 def _line(finding: Finding) -> str:
