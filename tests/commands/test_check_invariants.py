@@ -37,6 +37,7 @@ from workspaces.states import WorkspaceState
 from wvs_project.config import get_config
 from wvs_project.db import direct_conninfo
 from wvs_project.ids import new_snapshot_id, new_task_id
+from wvs_project.stack.postgres import PostgresServer
 
 pytestmark = pytest.mark.rule("SPEC §9")
 rows = pytest.mark.django_db
@@ -282,6 +283,23 @@ def test_a_check_that_is_not_validated_is_none() -> None:
     sql("ALTER TABLE tasks ADD CONSTRAINT tasks_timeout_positive CHECK (timeout_seconds > 0) NOT VALID")
     (violation,) = check(None, settled=True, history=True)
     assert violation.detail.startswith("constraint tasks_timeout_positive")
+
+
+@disk
+def test_a_foreign_key_whose_own_triggers_are_disabled_is_none(
+    transactional_db: None, postgres_server: PostgresServer
+) -> None:
+    name = str(connection.settings_dict["NAME"])
+    with psycopg.connect(postgres_server.superuser_dsn, dbname=name, autocommit=True) as superuser:
+        superuser.execute("ALTER TABLE wvs.snapshots DISABLE TRIGGER ALL")
+        try:
+            lacking = [v.detail for v in check(None, settled=True, history=True)]
+        finally:
+            superuser.execute("ALTER TABLE wvs.snapshots ENABLE TRIGGER ALL")
+    # The tables that refer to it: it is the referred one's triggers that would refuse its row to go.
+    assert any("tasks_ref_snapshot_is_live" in detail for detail in lacking)
+    assert any("workspaces_current_snapshot_is_live" in detail for detail in lacking)
+    assert check(None, settled=True, history=True) == []
 
 
 # — the history —
