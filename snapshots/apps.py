@@ -17,5 +17,6 @@ class SnapshotsConfig(AppConfig):
         register("snapshot_create", "snapshots.operations.CreateSnapshot")
         register("snapshot_drop", "snapshots.operations.DropSnapshot")
         register("set_current", "snapshots.operations.SetCurrent")
-        register_chore("snapshots.sweep.SweepChore")
-        register_chore("snapshots.housekeeping.RetentionChore")
+        register_chore("snapshots.chores.SweepChore")
+        register_chore("snapshots.chores.DriftChore")
+        register_chore("snapshots.chores.RetentionChore")

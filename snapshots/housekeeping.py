@@ -1,20 +1,16 @@
-"""Which finished tasks may go (SPEC §9), and the scheduler's chore that lets them."""
+"""Which finished tasks may go (SPEC §9)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-import structlog
 from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Concat, Substr
 
-from tasks.chores import Tools
 from tasks.models import Op, Task
 from tasks.retention import delete_old_tasks, old_tasks
 from workspaces.models import Workspace
-
-log = structlog.get_logger(__name__)
 
 # The switch to what is current now: only its task knows which snapshot that tree was made from.
 _LIVE_PATH: Final = Concat(Value("/live/live-"), Substr(OuterRef("task_id"), len("task-") + 1))
@@ -30,15 +26,3 @@ def unneeded_tasks(*, retention: float) -> QuerySet[Task]:
 def delete_unneeded_tasks(*, retention: float) -> Iterator[int]:
     """Delete them in batches; yields how many each deleted."""
     return delete_old_tasks(retention=retention, needed=NEEDED)
-
-
-class RetentionChore:
-    """Finished tasks go after WVS_TASK_RETENTION."""
-
-    name = "retention"
-
-    def run(self, tools: Tools) -> None:
-        """Raises Stopped."""
-        for deleted in delete_unneeded_tasks(retention=tools.config.task_retention):
-            log.info("tasks.forgotten", tasks=deleted)
-            tools.stop.check()

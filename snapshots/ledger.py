@@ -7,8 +7,8 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from executor.contract import INITIAL_LIVE_ID
 from executor.upkeep import Inventory
+from snapshots.index import maker_of
 from snapshots.leftovers import Known
 from snapshots.models import Snapshot
 from tasks.models import Op, Task
@@ -52,7 +52,7 @@ def _switches(wsid: str) -> QuerySet[Task]:
 
 def _makers(wsid: str, live: Sequence[str]) -> dict[str, str]:
     """By live id, the status of its task."""
-    ids = {"task-" + name.removeprefix("live-"): name for name in live if name != INITIAL_LIVE_ID}
+    ids = {maker: name for name in live if (maker := maker_of(name)) is not None}
     if not ids:
         return {}
     return {ids[task_id]: status for task_id, status in _switches(wsid).filter(pk__in=ids).values_list("pk", "status")}

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
-from executor.contract import INITIAL_LIVE_ID, LIVE_ID_PATTERN, SNAPSHOT_ID_PATTERN, matches
+from executor.contract import LIVE_ID_PATTERN, SNAPSHOT_ID_PATTERN, matches
 from executor.upkeep import Inventory
 from snapshots.drift import DriftKind
+from snapshots.index import maker_of
 
 
 class Kind(StrEnum):
@@ -111,7 +112,7 @@ def _reason_to_stay(
         return "current", None
     if name == known.current_live_id:
         return "the row says that it is current", None
-    if _maker(name) in known.live_tasks:
+    if maker_of(name) in known.live_tasks:
         return "its task is not finished", None
     ended = _ended(name, known)
     if ended is None:
@@ -149,11 +150,6 @@ def _staging(name: str, highest: int, *, at_rest: bool) -> Verdict:
 def _freeze(*, at_rest: bool) -> Verdict:
     why = "asked for by an executor that is gone" if at_rest else "an attempt may be at work"
     return Verdict(Kind.FREEZE, "control.json", goes=at_rest, why=why)
-
-
-def _maker(name: str) -> str | None:
-    """The id of the task that makes that tree."""
-    return None if name == INITIAL_LIVE_ID else "task-" + name.removeprefix("live-")
 
 
 def _ended(name: str, known: Known) -> datetime | None:

@@ -17,7 +17,6 @@ from executor.contract import ExecutorFault
 from executor.upkeep import Inventory, SweepRequest, Swept
 from snapshots.ledger import known_of
 from snapshots.leftovers import Kind, Known, Verdict, judge, to_be_scanned
-from snapshots.metrics import DRIFT
 from tasks.audit import Actor, record
 from tasks.chores import Tools
 from tasks.upkeep import Rest, at_rest
@@ -144,35 +143,3 @@ def _needs_rest(found: Inventory, verdicts: list[Verdict]) -> bool:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-class SweepChore:
-    """The scheduler's sweep of the whole volume, by the settings."""
-
-    name = "sweep"
-
-    def __init__(self, grace: timedelta | None = None) -> None:
-        """`grace` in place of WVS_LIVE_GRACE."""
-        self._grace = grace
-
-    def run(self, tools: Tools) -> None:
-        """Raises Stopped; a workspace that cannot be swept is logged and left to the next time."""
-        grace = timedelta(seconds=tools.config.live_grace) if self._grace is None else self._grace
-        sweeper = Sweeper(tools, grace=grace, actor=Actor.this_process("scheduler"))
-        for report in sweeper.sweep_all():
-            count_drift(report)
-            if report.moved or report.deleted or report.problems:
-                log.info(
-                    "sweep.done",
-                    wsid=report.wsid,
-                    moved=report.moved,
-                    deleted=report.deleted,
-                    problems=report.problems,
-                )
-
-
-def count_drift(report: SweepReport) -> None:
-    """What should not be there and yet stays, for the metric."""
-    for verdict in report.verdicts:
-        if verdict.drift is not None:
-            DRIFT.labels(kind=verdict.drift.value).inc()

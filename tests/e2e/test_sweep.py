@@ -15,11 +15,12 @@ from executor.config import read_config
 from executor.contract import StopSignal
 from executor.local import LocalExecutor
 from snapshots import services as snapshots
+from snapshots.chores import DriftChore, SweepChore
 from snapshots.drift import DriftKind
 from snapshots.metrics import DRIFT
 from snapshots.models import Snapshot
 from snapshots.purge import Purge
-from snapshots.sweep import SweepChore, Sweeper, SweepReport
+from snapshots.sweep import Sweeper, SweepReport
 from tasks.audit import ANONYMOUS, Actor
 from tasks.chores import Tools
 from tasks.locks import GuardPool
@@ -117,6 +118,17 @@ def test_the_schedulers_chore_sweeps_all_and_counts_what_stays(world: World, too
     before = counter._value.get()
     SweepChore(grace=NO_GRACE).run(tools)
     assert counter._value.get() == before + 1
+
+
+def test_the_schedulers_chore_counts_what_differs_between_disk_and_rows(world: World, tools: Tools) -> None:
+    world.done(world.submit(Op.SNAPSHOT_CREATE))
+    counter = DRIFT.labels(kind=DriftKind.MISSING_ROW.value)
+    DriftChore().run(tools)
+    before = counter._value.get()
+    Snapshot.objects.of_workspace(world.wsid).delete()
+    DriftChore().run(tools)
+    assert counter._value.get() == before + 1
+    assert not Snapshot.objects.of_workspace(world.wsid).exists(), "it repairs nothing by itself"
 
 
 def test_what_a_crashed_attempt_left_in_staging_goes(world: World, sweep: Sweep) -> None:

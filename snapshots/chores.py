@@ -1,0 +1,74 @@
+"""What the leading scheduler does for this app from time to time (SPEC §6, §9): the same code as the commands'."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from snapshots.housekeeping import delete_unneeded_tasks
+from snapshots.inspection import count_drift, drift_inspector
+from snapshots.metrics import DRIFT
+from snapshots.sweep import Sweeper, SweepReport
+from tasks.audit import Actor
+from tasks.chores import Tools
+
+log = structlog.get_logger(__name__)
+
+
+class SweepChore:
+    """What nobody needs goes from the disk, by the settings."""
+
+    name = "sweep"
+
+    def __init__(self, grace: timedelta | None = None) -> None:
+        """`grace` in place of WVS_LIVE_GRACE."""
+        self._grace = grace
+
+    def run(self, tools: Tools) -> None:
+        """Raises Stopped; a workspace that cannot be swept is logged and left to the next time."""
+        grace = timedelta(seconds=tools.config.live_grace) if self._grace is None else self._grace
+        for report in Sweeper(tools, grace, actor=Actor.this_process("scheduler")).sweep_all():
+            _count(report)
+            if report.moved or report.deleted or report.problems:
+                log.info(
+                    "sweep.done",
+                    wsid=report.wsid,
+                    moved=report.moved,
+                    deleted=report.deleted,
+                    problems=report.problems,
+                )
+
+
+class DriftChore:
+    """Disk against rows: counted and logged, never repaired by itself."""
+
+    name = "drift"
+
+    def run(self, tools: Tools) -> None:
+        """Raises Stopped, ExecutorFault(UNAVAILABLE)."""
+        for report in drift_inspector(tools, Actor.this_process("scheduler")).inspect_all():
+            count_drift(report)
+            for finding in report.findings:
+                log.warning(
+                    "drift.found", wsid=report.wsid, kind=finding.kind, what=finding.what, detail=finding.detail
+                )
+
+
+class RetentionChore:
+    """Finished tasks go after WVS_TASK_RETENTION."""
+
+    name = "retention"
+
+    def run(self, tools: Tools) -> None:
+        """Raises Stopped."""
+        for deleted in delete_unneeded_tasks(retention=tools.config.task_retention):
+            log.info("tasks.forgotten", tasks=deleted)
+            tools.stop.check()
+
+
+def _count(report: SweepReport) -> None:
+    """What should not be there and yet stays, for the metric."""
+    for verdict in report.verdicts:
+        if verdict.drift is not None:
+            DRIFT.labels(kind=verdict.drift.value).inc()
