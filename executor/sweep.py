@@ -98,7 +98,8 @@ class _Mover:
         """One rename, after a look at the fence; why it failed. Whatever lies there is moved itself, never followed."""
         self._held.check(force=True)
         try:
-            os.rename(place.name, self._ws.swept(place, self._number).name, src_dir_fd=source, dst_dir_fd=staging)
+            new_name = self._ws.swept(place, self._number).name
+            switch.move(Path(place.name), Path(new_name), source=source, target=staging)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -25,9 +25,35 @@ def read_current(ws: WorkspaceLayout) -> str | None:
 def publish(staged: Path, place: Path, *, displaced: Path) -> None:
     """Rename what is complete and durable in staging to its place; whatever lies there is moved to staging first."""
     if os.path.lexists(place):
-        place.rename(displaced)
-    staged.rename(place)
+        move(place, displaced)
+    move(staged, place)
     fsync_directory(place.parent)
+
+
+def move(path: Path, place: Path, *, source: int | None = None, target: int | None = None) -> None:
+    """rename(2), of a directory too that its owner has closed to himself: only root may move such a one as it is.
+
+    `source` and `target`: descriptors of the directories that relative paths are below. Raises OSError.
+    """
+    try:
+        os.rename(path, place, src_dir_fd=source, dst_dir_fd=target)
+    except PermissionError:
+        _move_closed(path, place, source, target)
+
+
+def _move_closed(path: Path, place: Path, source: int | None, target: int | None) -> None:
+    """Opened to its owner for the rename alone. Raises OSError if it is not ours, or no directory."""
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+    try:
+        itself = Path(f"/proc/self/fd/{fd}")
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        itself.chmod(mode | stat.S_IWUSR | stat.S_IXUSR)
+        try:
+            os.rename(path, place, src_dir_fd=source, dst_dir_fd=target)
+        finally:
+            itself.chmod(mode)
+    finally:
+        os.close(fd)
 
 
 def point_current(ws: WorkspaceLayout, target: str, *, staging: Path) -> None:

@@ -110,7 +110,7 @@ def _switch_in_freeze(attempt: Attempt, held: Held, *, staged: Path | None, live
         except (ExecutorFault, Stopped):
             # It is not switched to, so it goes: nobody but a killed attempt leaves a tree behind.
             with contextlib.suppress(OSError):
-                live.rename(attempt.staging / "live")
+                switch.move(live, attempt.staging / "live")
             raise
         switch.point_current(ws, ws.link_target(live.name), staging=attempt.staging)
         failpoints.hit("set_current.switched")
