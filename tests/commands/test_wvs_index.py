@@ -435,7 +435,9 @@ def test_people_get_a_line_for_each_finding_and_what_fix_would_do(volume: FakeUp
     assert said.splitlines()[0].endswith("repaired")
 
 
-@pytest.mark.parametrize("arguments", [["--fix", "--dry-run"], ["--adopt"], ["--wsid", "../etc"]])
+@pytest.mark.parametrize(
+    "arguments", [["--fix", "--dry-run"], ["--adopt"], ["--wsid", "../etc"], ["--wsid", "a-name-with-a-slip"]]
+)
 def test_nonsense_is_exit_code_2(volume: FakeUpkeep, arguments: list[str]) -> None:
     with pytest.raises(CommandError) as refused:
         call_command("wvs_index", *arguments)

@@ -66,7 +66,7 @@ class Command(OperatorCommand):
                 _refuse_an_empty_volume(tools)
             actor = Actor.this_process("command")
             inspector = drift_inspector(tools, actor, fix=options["fix"], adopt=options["adopt"])
-            wsids = options["wsid"] or inspector.everywhere()
+            wsids = _chosen(options["wsid"], inspector.everywhere())
             reports = list(self._shown(inspector.inspect_all(wsids), len(set(wsids)), quiet=options["json"]))
         self._conclude(reports, options)
 
@@ -114,6 +114,14 @@ def _refuse_nonsense(options: dict[str, Any]) -> None:
     bad = [wsid for wsid in options["wsid"] or () if not matches(WSID_PATTERN, wsid)]
     if bad:
         raise CommandError(f"{bad[0]!r} is no wsid", returncode=CANNOT_BEGIN)
+
+
+def _chosen(named: list[str] | None, known: list[str]) -> list[str]:
+    """A name with a slip in it must not be answered with "nothing differs"."""
+    unknown = sorted(set(named or ()) - set(known))
+    if unknown:
+        raise CommandError(f"no row and no volume knows {', '.join(unknown)}", returncode=CANNOT_BEGIN)
+    return named or known
 
 
 def _refuse_an_empty_volume(tools: Tools) -> None:
