@@ -6,13 +6,14 @@ STAMP := $(VENV)/.requirements-dev
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test lint lint-django format requirements migrations openapi clean
+.PHONY: help demo up down status test lint lint-django format requirements migrations openapi stubs baseline clean
 
 help:
 	@echo "make demo          show the main job on an embedded stack, with checks and timings"
 	@echo "make up            run the stack in the foreground (Ctrl-C stops it); make status, make down"
 	@echo "make test          all tests;  make lint  all checks of the code;  make format  put it in shape"
 	@echo "make migrations    write migrations;  make openapi  write docs/openapi.yaml"
+	@echo "make stubs         write executor/wire/ from proto/;  make baseline  take what proto/ says now as promised"
 	@echo "make requirements  pin what pyproject.toml asks for;  make clean  remove the environment and caches"
 
 $(STAMP): requirements-dev.txt
@@ -33,6 +34,8 @@ lint: $(STAMP)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/buf lint proto
+	$(VENV)/bin/buf breaking proto --against proto/baseline.json
 	@$(RUN) -m wvs_project.stack.throwaway $(MAKE) --no-print-directory lint-django
 
 # Needs the settings' environment: `make lint` gives it.
@@ -52,6 +55,13 @@ migrations: $(STAMP)
 
 openapi: $(STAMP)
 	@$(RUN) -m wvs_project.stack.throwaway $(RUN) manage.py spectacular --validate --file docs/openapi.yaml
+
+stubs: $(STAMP)
+	@$(RUN) -m scripts.stubs
+
+# What a release has promised: callers and executors of two releases speak with each other while one is rolled out.
+baseline: $(STAMP)
+	@$(VENV)/bin/buf build proto --exclude-source-info --output proto/baseline.json
 
 # Versions only, the same whatever index they came from, and for the oldest Python that WVS runs on.
 PIN = $(VENV)/bin/uv pip compile --system-certs --quiet --python-version 3.11.0 --no-header --no-annotate --no-emit-index-url pyproject.toml
