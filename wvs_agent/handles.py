@@ -1,20 +1,19 @@
-"""What this process has open, by /proc/self (SPEC §8): flushing it before FROZEN, and what is left of the old tree."""
+"""What a process has open, by /proc (SPEC §8): flushing it before FROZEN, and what is left of the old tree."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from wvs_agent.documents import MAX_OLD_HANDLES, printable
 
-_DESCRIPTORS: Final = Path("/proc/self/fd")
-_DESCRIPTOR_FACTS: Final = Path("/proc/self/fdinfo")
-_MAPPINGS: Final = Path("/proc/self/maps")
+SELF: Final = Path("/proc/self")
 
 
 def fsync_open_files(root: str | os.PathLike[str]) -> int:
@@ -29,10 +28,10 @@ def fsync_open_files(root: str | os.PathLike[str]) -> int:
     """
     device = Path(root).stat().st_dev
     flushed = 0
-    for fd in list(_descriptors()):
+    for fd in list(descriptors(SELF)):
         try:
             status = os.fstat(fd)
-            if status.st_dev == device and stat.S_ISREG(status.st_mode) and _open_for_writing(fd):
+            if status.st_dev == device and stat.S_ISREG(status.st_mode) and open_for_writing(SELF, fd):
                 os.fsync(fd)
                 flushed += 1
         except OSError as error:
@@ -46,37 +45,48 @@ def old_handles(root: str | os.PathLike[str], current: str) -> tuple[str, ...]:
 
     They go on reading and writing there (H7). At most 50, as text for people: "cwd live/initial/src".
     """
+    return tuple(itertools.islice(_left_behind(root, current, SELF, ""), MAX_OLD_HANDLES))
+
+
+def old_handles_of(pids: Iterable[int], root: str | os.PathLike[str], current: str) -> tuple[str, ...]:
+    """The same of other processes, their numbers before it: "process 4711 cwd live/initial/src"."""
+    every = (_left_behind(root, current, Path(f"/proc/{pid}"), f"process {pid} ") for pid in pids)
+    return tuple(itertools.islice(itertools.chain.from_iterable(every), MAX_OLD_HANDLES))
+
+
+def _left_behind(root: str | os.PathLike[str], current: str, process: Path, prefix: str) -> Iterator[str]:
     trees = os.path.realpath(root) + "/"
     kept = f"{trees}{current}"
-    found: list[str] = []
-    for name, place in _places():
+    for name, place in _places(process):
         if not place.startswith(f"{trees}live/") or place == kept or place.startswith(f"{kept}/"):
             continue
-        found.append(printable(f"{name} {place.removeprefix(trees)}"))
-        if len(found) == MAX_OLD_HANDLES:
-            break
-    return tuple(found)
+        yield printable(f"{prefix}{name} {place.removeprefix(trees)}")
 
 
-def _places() -> Iterator[tuple[str, str]]:
-    """Name and path of the working directory and of each open file."""
+def _places(process: Path) -> Iterator[tuple[str, str]]:
+    """Name and path of the working directory and of each open file; nothing of a process that is gone."""
     with contextlib.suppress(OSError):
-        yield "cwd", str(Path("/proc/self/cwd").readlink())
-    for fd in list(_descriptors()):
+        yield "cwd", str((process / "cwd").readlink())
+    fds: list[int] = []
+    with contextlib.suppress(OSError):
+        fds = list(descriptors(process))
+    for fd in fds:
         try:
-            yield f"fd {fd}", str((_DESCRIPTORS / str(fd)).readlink())
+            yield f"fd {fd}", str((process / "fd" / str(fd)).readlink())
         except OSError:
             continue
 
 
-def _descriptors() -> Iterator[int]:
-    for entry in _DESCRIPTORS.iterdir():
+def descriptors(process: Path) -> Iterator[int]:
+    """The descriptors of a process or thread, by its directory in /proc. Raises OSError."""
+    for entry in (process / "fd").iterdir():
         yield int(entry.name)
 
 
-def _open_for_writing(fd: int) -> bool:
+def open_for_writing(process: Path, fd: int) -> bool:
+    """Whether that descriptor may write. Raises OSError other than for a descriptor that is gone."""
     try:
-        facts = (_DESCRIPTOR_FACTS / str(fd)).read_text()
+        facts = (process / "fdinfo" / str(fd)).read_text()
     except FileNotFoundError:
         return False
     for line in facts.splitlines():
@@ -88,7 +98,7 @@ def _open_for_writing(fd: int) -> bool:
 def _fsync_mapped(device: int) -> int:
     """fsync what is mapped shared and writable from that device: fsync by any descriptor writes the pages back."""
     flushed = 0
-    for place in _shared_writable_mappings(device):
+    for place in shared_writable_mappings(SELF, device):
         try:
             fd = os.open(place, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -101,11 +111,13 @@ def _fsync_mapped(device: int) -> int:
     return flushed
 
 
-def _shared_writable_mappings(device: int) -> set[bytes]:
-    """Paths, from lines like `7f..-7f.. rw-s 00000000 00:2b 1234   /path`."""
+def shared_writable_mappings(process: Path, device: int) -> set[bytes]:
+    """Paths of what the process maps from `device` so that it may write to it. Raises OSError.
+
+    From lines like `7f..-7f.. rw-s 00000000 00:2b 1234   /path`."""
     wanted = f"{os.major(device):02x}:{os.minor(device):02x}".encode()
     found = set()
-    for line in _MAPPINGS.read_bytes().splitlines():
+    for line in (process / "maps").read_bytes().splitlines():
         parts = line.split(maxsplit=5)
         if len(parts) == 6 and parts[1].startswith(b"rw") and parts[1][3:4] == b"s" and parts[3] == wanted:
             found.add(parts[5].replace(b"\\012", b"\n"))

@@ -16,6 +16,12 @@ _log = logging.getLogger(__name__)
 
 OnFreeze = Callable[[], None]
 OnResume = Callable[[str], None]
+OnLease = Callable[[Control, Lease], None]
+ListHandles = Callable[[Path, str], tuple[str, ...]]
+
+
+def no_lease_watched(request: Control, lease: Lease) -> None:
+    """For programs that do not look at leases."""
 
 
 class AgentSide:
@@ -74,16 +80,28 @@ class Standstill:
     Runs in one thread. on_resume is called exactly once after each call of on_freeze, also when that one raised.
     """
 
-    def __init__(self, side: AgentSide, watch: FileWatch, on_freeze: OnFreeze, on_resume: OnResume) -> None:
+    def __init__(
+        self,
+        side: AgentSide,
+        watch: FileWatch,
+        on_freeze: OnFreeze,
+        on_resume: OnResume,
+        *,
+        on_lease: OnLease = no_lease_watched,
+        handles: ListHandles = old_handles,
+    ) -> None:
+        """`on_lease` hears the request and each renewal before it is answered; if it raises, the freeze ends."""
         self._side = side
         self._watch = watch
         self._on_freeze = on_freeze
         self._on_resume = on_resume
+        self._on_lease = on_lease
+        self._handles = handles
 
     def run(self, request: Control) -> None:
         """Answer `request`, a REQUEST_FREEZE that was read just now. Its nonce is used up afterwards. Never raises."""
         self._see(request)
-        ends = self._until_resume() if self._stop_program() else None
+        ends = self._until_resume() if self._stop_program(request) else None
         if ends is None:
             # Our word is taken back before the program moves. If this cannot be written, it thaws all the same: the
             # executor's lease has ended before ours, or it never heard FROZEN.
@@ -92,16 +110,27 @@ class Standstill:
             return
         seen = self._await_current(ends.current)
         self._let_go(seen)
-        self._say(AgentState.RUNNING, old_handles(self._side.root, seen))
+        self._say(AgentState.RUNNING, self._list_handles(seen))
 
     def _see(self, control: Control) -> None:
         """Start our lease of this renewal: after it was read, so that it ends after the executor's."""
         self._lease = Lease(protocol.clock(), control.lease_seconds)
         self._nonce, self._renewal = control.nonce, control.renewal
 
-    def _stop_program(self) -> bool:
+    def _extended(self, renewal: Control) -> bool:
+        """Whether the renewal is ours to count on."""
+        self._see(renewal)
+        try:
+            self._on_lease(renewal, self._lease)
+        except Exception:
+            _log.exception("the renewal is not taken: thawing")
+            return False
+        return True
+
+    def _stop_program(self, request: Control) -> bool:
         """Stop writing and flush; False if that failed, and then FROZEN is never said."""
         try:
+            self._on_lease(request, self._lease)
             self._on_freeze()
             fsync_open_files(self._side.root)
         except Exception:
@@ -120,10 +149,11 @@ class Standstill:
                     return None  # another executor is at work: the one that we stand still for is dead
                 if control.state is not ControlState.REQUEST_FREEZE:
                     return control
-                if control.renewal > self._renewal:
-                    self._see(control)
             if not self._lease.stands():
+                # Before a renewal is looked at: whoever watches over us may have thawed the program already.
                 _log.warning("the lease of the freeze ended: thawing without being told to")
+                return None
+            if control is not None and control.renewal > self._renewal and not self._extended(control):
                 return None
             if said < self._renewal:
                 if not self._say(AgentState.FROZEN) and said < 0:
@@ -143,6 +173,13 @@ class Standstill:
                 if seen == expected or left <= 0:
                     return seen
                 watch.wait(left)
+
+    def _list_handles(self, current: str) -> tuple[str, ...]:
+        try:
+            return self._handles(self._side.root, current)
+        except Exception:  # the answer matters more than what is in it
+            _log.exception("open files of the old tree could not be listed")
+            return ()
 
     def _let_go(self, current: str) -> None:
         try:

@@ -13,9 +13,18 @@ from types import TracebackType
 from typing import Final, Self
 
 from wvs_agent import protocol
+from wvs_agent.handles import old_handles
 from wvs_agent.lock import AgentLock
 from wvs_agent.protocol import AgentState, Control, ControlState, FileWatch
-from wvs_agent.standstill import AgentSide, OnFreeze, OnResume, Standstill
+from wvs_agent.standstill import (
+    AgentSide,
+    ListHandles,
+    OnFreeze,
+    OnLease,
+    OnResume,
+    Standstill,
+    no_lease_watched,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +65,21 @@ class QuiesceWatcher:
         on_resume: OnResume,
         *,
         agent_id: str | None = None,
+        on_lease: OnLease = no_lease_watched,
+        handles: ListHandles = old_handles,
     ) -> None:
-        """`workspace` is the directory with `current` in it; `agent_id` names the agent in task results."""
+        """`workspace` is the directory with `current` in it; `agent_id` names the agent in task results.
+
+        `on_lease(request, lease)` hears the request before on_freeze, and each renewal, before it is answered: if it
+        raises, the freeze is refused or ended. `handles(root, current)` lists what is still open in old trees.
+        """
         root = Path(os.path.realpath(workspace))
         name = agent_id or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._side = AgentSide(root, protocol.printable(name))
         self._on_freeze = on_freeze
         self._on_resume = on_resume
+        self._on_lease = on_lease
+        self._handles = handles
         self._guard = threading.RLock()
         self._lock: AgentLock | None = None
         self._thread: threading.Thread | None = None
@@ -198,5 +215,12 @@ class QuiesceWatcher:
         control = self._side.asked()
         if control is not None and self._wanted(control):
             self._spent.append(control.nonce)
-            Standstill(self._side, watch, self._on_freeze, self._on_resume).run(control)
+            Standstill(
+                self._side,
+                watch,
+                self._on_freeze,
+                self._on_resume,
+                on_lease=self._on_lease,
+                handles=self._handles,
+            ).run(control)
             watch.hasten()

@@ -459,6 +459,6 @@ def test_a_closed_file_that_is_mapped_for_writing_is_flushed(tmp_path: Path, mon
         mapping = mmap.mmap(file.fileno(), 0)
     # mmap keeps a descriptor of its own: it is the mapping that must be found when there is none.
     with mapping:
-        monkeypatch.setattr("wvs_agent.handles._descriptors", lambda: iter(()))
+        monkeypatch.setattr("wvs_agent.handles.descriptors", lambda _: iter(()))
         fsync_open_files(tmp_path)
     assert str(place) in flushed
