@@ -35,6 +35,8 @@ class Verdict:
     goes: bool
     why: str
     drift: DriftKind | None = None
+    ordinary: bool = False
+    """It is just what should be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def _snapshot(name: str, known: Known) -> Verdict:
     if not matches(SNAPSHOT_ID_PATTERN, name):
         return Verdict(Kind.SNAPSHOT, name, goes=False, why="not a snapshot of ours", drift=DriftKind.STRANGE)
     if name in known.kept_snapshots:
-        return Verdict(Kind.SNAPSHOT, name, goes=False, why="a snapshot")
+        return Verdict(Kind.SNAPSHOT, name, goes=False, why="a snapshot", ordinary=True)
     dropped_by = known.dropped_snapshots.get(name)
     if dropped_by is None:
         return Verdict(Kind.SNAPSHOT, name, goes=False, why="no row knows it: see wvs_index")

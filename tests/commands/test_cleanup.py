@@ -88,7 +88,14 @@ def test_its_json_names_each_thing_and_why(world: World) -> None:
         "goes": False,
         "why": "",
         "drift": None,
+        "ordinary": False,
     }
+
+
+def test_snapshots_that_are_just_there_are_named_only_when_asked_for(world: World) -> None:
+    (snapshot,) = (world.root / "snapshots").iterdir()
+    assert snapshot.name not in cleanup("--dry-run")
+    assert f"stays  snapshot/{snapshot.name}: a snapshot" in cleanup("--dry-run", "-v", "2")
 
 
 def test_it_may_be_told_which_workspaces(world: World) -> None:

@@ -192,7 +192,10 @@ class Stack:
             "WVS_ADMIN_USER": self._secrets.wvs_admin_user,
             "WVS_ADMIN_PASSWORD": self._secrets.wvs_admin_password,
         }
-        write_env_file(self.layout.env_file, {**self.environment, **admin, **pids})
+        # What `manage.py` needs to be used beside the stack.
+        ours = self._process_environment()
+        more = {name: ours[name] for name in ("WVS_SECRET_KEY", "EXECUTOR_ADDRS")}
+        write_env_file(self.layout.env_file, {**self.environment, **more, **admin, **pids})
 
     def _restart(self, service: Service) -> None:
         recent = self._restarts[service.name]

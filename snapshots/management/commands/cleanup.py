@@ -28,7 +28,7 @@ or never switched to; directories of dropped snapshots; freezes that a dead exec
 than WVS_TASK_RETENTION. What stays, whatever is asked: what `current` or a row names, what an unfinished task needs,
 and every tree that was written to after it was switched away from.
 
-  manage.py cleanup --dry-run                      say of each thing whether it would go, and why
+  manage.py cleanup --dry-run                      say of each thing whether it would go, and why (-v 2: snapshots too)
   manage.py cleanup --wsid first --older-than 1h   old trees of one workspace, after an hour instead of a day
   manage.py cleanup --purge-disabled               the trees of workspaces disabled for 30 days, too
 
@@ -58,6 +58,7 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Sweep, purge, forget."""
         with tools_for("wvs-cleanup") as tools:
+            self._everything = options["verbosity"] > 1
             reports = list(self._shown(_reports(tools, options), quiet=options["json"]))
             tasks = 0 if options["wsid"] else _tasks(tools.config, options)
         self._conclude(reports, tasks, options)
@@ -75,7 +76,8 @@ class Command(OperatorCommand):
 
     def _show(self, report: SweepReport) -> None:
         for verdict in report.verdicts:
-            self.stdout.write(f"{report.wsid}  {_line(verdict)}")
+            if self._everything or not verdict.ordinary:
+                self.stdout.write(f"{report.wsid}  {_line(verdict)}")
         if report.busy:
             self.stdout.write(f"{report.wsid}  busy: a task runs; the next sweep takes it")
         for problem in report.problems:
