@@ -1,4 +1,4 @@
-"""The executor inside the caller's process (SPEC §1), which then holds the rights of both planes."""
+"""The executor itself: inside the process that calls it (SPEC §1), be that a worker or the service."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ _OPERATIONS: Final[dict[OperationName, _Operation]] = {
 
 def open_local_executor() -> LocalExecutor:
     """From the environment. Raises ExecutorConfigError."""
-    return LocalExecutor(read_config())
+    executor = LocalExecutor(read_config())
+    _log.warning("the executor runs inside this process, which holds the rights of both planes")
+    return executor
 
 
 class LocalExecutor:
@@ -63,11 +65,7 @@ class LocalExecutor:
         self._driver = driver or choose_driver(config)
         self._layout = Layout(config.mount_path)
         self._volume = identity_of(config.mount_path)
-        _log.warning(
-            "the executor runs inside this process, which holds the rights of both planes; volume %s, driver %s",
-            config.mount_path,
-            self._driver.name,
-        )
+        _log.info("volume %s, driver %s", config.mount_path, self._driver.name)
         if self._driver.name == "copy":
             _log.warning("driver copy: every snapshot and every switch copies all bytes")
         if not config.protects_from_agent:

@@ -1,0 +1,175 @@
+"""The port as gRPC serves it (SPEC §7): proto/wvs/executor/v1 in front of a LocalExecutor.
+
+What goes wrong with the work is a value of the answer. What is stopped goes on until it has stopped, whoever is still
+there to hear of it: the workspace's lock is free no sooner.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+import structlog
+from grpc import ServicerContext
+
+from executor import messages, upkeep_messages
+from executor.contract import ExecuteTask, Executor, ExecutorFault, FaultReason, Progress, Stopped, StopSignal
+from executor.metrics import ExecutorMetrics
+from executor.relay import Relay
+from executor.runs import Caller, Runs
+from executor.upkeep import Upkeep
+from executor.wire import executor_pb2 as pb
+from executor.wire.executor_pb2_grpc import ExecutorServiceServicer
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Served(Executor, Upkeep, Protocol):
+    """Both halves of the port."""
+
+
+class ExecutorService(ExecutorServiceServicer):
+    """Each call is served by a thread of gRPC's; a run has one of its own, which outlives its children."""
+
+    def __init__(
+        self, executor: Served, *, runs: Runs, why_dead: Callable[[], str | None], metrics: ExecutorMetrics
+    ) -> None:
+        """`why_dead` says at once what is wrong with the mount; then nothing is begun on it."""
+        self._executor = executor
+        self._runs = runs
+        self._why_dead = why_dead
+        self._metrics = metrics
+
+    def Execute(self, request: pb.ExecuteRequest, context: ServicerContext) -> Iterator[pb.ExecuteResponse]:
+        """Serve `Execute`."""
+        try:
+            task = messages.attempt_from_wire(request.attempt)
+            self._refuse_dead_mount()
+            stop = self._runs.begin(context)
+        except ExecutorFault as fault:
+            _log.warning("execute.refused: %s", fault.message)
+            yield pb.ExecuteResponse(fault=messages.fault_to_wire(fault))
+            return
+        relay: Relay[pb.ExecuteResponse, pb.ExecuteResponse] = Relay()
+        threading.Thread(target=self._run, args=(task, stop, relay), name=task.task_id, daemon=True).start()
+        yield from relay
+
+    def _run(self, task: ExecuteTask, stop: StopSignal, relay: Relay[pb.ExecuteResponse, pb.ExecuteResponse]) -> None:
+        def tell(progress: Progress) -> None:
+            relay.tell(pb.ExecuteResponse(progress=messages.progress_to_wire(progress)))
+
+        with _logging_as(task):
+            begun = time.monotonic()
+            try:
+                with self._metrics.running():
+                    outcome = self._executor.execute(task, stop=stop, progress=tell)
+                self._metrics.done(task.op, outcome)
+                ending = pb.ExecuteResponse(outcome=messages.outcome_to_wire(outcome))
+                said = "done already" if outcome.already_done else "done"
+            except ExecutorFault as fault:
+                self._metrics.failed(fault.reason)
+                ending = pb.ExecuteResponse(fault=messages.fault_to_wire(fault))
+                said = f"{fault.reason}: {fault.message}"
+            except Stopped as stopped:
+                ending = pb.ExecuteResponse(stopped=messages.stopped_to_wire(stopped.reason))
+                said = str(stopped)
+            except Exception as error:
+                _log.exception("a run crashed")
+                ending, said = pb.ExecuteResponse(fault=messages.fault_to_wire(_crash(error))), "crashed"
+            finally:
+                self._runs.end(stop)
+            _log.info("executed in %.3f s: %s", time.monotonic() - begun, said)
+            relay.end(ending)
+
+    def Probe(self, request: pb.ProbeRequest, context: ServicerContext) -> pb.ProbeResponse:
+        """Serve `Probe`."""
+
+        def probe(stop: StopSignal) -> pb.ProbeResponse:
+            task = messages.attempt_from_wire(request.attempt)
+            with _logging_as(task):
+                found = self._executor.probe(task, stop=stop)
+                _log.info("probed: %s", "published" if found else "not published")
+            return pb.ProbeResponse(outcome=None if found is None else messages.outcome_to_wire(found))
+
+        return self._answer(pb.ProbeResponse, context, probe)
+
+    def ListWorkspaces(self, request: pb.ListWorkspacesRequest, context: ServicerContext) -> pb.ListWorkspacesResponse:
+        """Serve `ListWorkspaces`."""
+        return self._answer(
+            pb.ListWorkspacesResponse,
+            context,
+            lambda stop: pb.ListWorkspacesResponse(wsids=self._executor.workspaces()),
+        )
+
+    def GetInventory(self, request: pb.GetInventoryRequest, context: ServicerContext) -> pb.GetInventoryResponse:
+        """Serve `GetInventory`."""
+
+        def look(stop: StopSignal) -> pb.GetInventoryResponse:
+            found = self._executor.inventory(request.wsid, descriptors=request.descriptors)
+            return pb.GetInventoryResponse(
+                inventory=None if found is None else upkeep_messages.inventory_to_wire(found)
+            )
+
+        return self._answer(pb.GetInventoryResponse, context, look)
+
+    def GetLastWritten(self, request: pb.GetLastWrittenRequest, context: ServicerContext) -> pb.GetLastWrittenResponse:
+        """Serve `GetLastWritten`."""
+
+        def look(stop: StopSignal) -> pb.GetLastWrittenResponse:
+            at = self._executor.last_written(request.wsid, request.live_id, stop=stop)
+            return upkeep_messages.moment_to_wire(at)
+
+        return self._answer(pb.GetLastWrittenResponse, context, look)
+
+    def Sweep(self, request: pb.SweepRequest, context: ServicerContext) -> pb.SweepResponse:
+        """Serve `Sweep`."""
+
+        def sweep(stop: StopSignal) -> pb.SweepResponse:
+            swept = self._executor.sweep(upkeep_messages.sweep_from_wire(request), stop=stop)
+            return pb.SweepResponse(swept=upkeep_messages.swept_to_wire(swept))
+
+        return self._answer(pb.SweepResponse, context, sweep)
+
+    def Purge(self, request: pb.PurgeRequest, context: ServicerContext) -> pb.PurgeResponse:
+        """Serve `Purge`."""
+
+        def purge(stop: StopSignal) -> pb.PurgeResponse:
+            purged = self._executor.purge(request.wsid, fence=request.fence, stop=stop)
+            return pb.PurgeResponse(purged=upkeep_messages.purged_to_wire(purged))
+
+        return self._answer(pb.PurgeResponse, context, purge)
+
+    def _answer(self, response: Callable[..., T], context: Caller, work: Callable[[StopSignal], T]) -> T:
+        """One question, answered in this thread; what goes wrong is an answer too."""
+        try:
+            self._refuse_dead_mount()
+            with self._runs.running(context) as stop:
+                return work(stop)
+        except ExecutorFault as fault:
+            return response(fault=messages.fault_to_wire(fault))
+        except Stopped as stopped:
+            return response(stopped=messages.stopped_to_wire(stopped.reason))
+        except Exception as error:
+            _log.exception("a call crashed")
+            return response(fault=messages.fault_to_wire(_crash(error)))
+
+    def _refuse_dead_mount(self) -> None:
+        problem = self._why_dead()
+        if problem is not None:
+            raise ExecutorFault(FaultReason.UNAVAILABLE, problem)
+
+
+def _crash(error: Exception) -> ExecutorFault:
+    return ExecutorFault(FaultReason.INTERNAL, f"{type(error).__name__}: {error}", outcome_unknown=True)
+
+
+def _logging_as(task: ExecuteTask) -> AbstractContextManager[None]:
+    """Every line that is logged meanwhile says which task it serves."""
+    return structlog.contextvars.bound_contextvars(
+        request_id=task.request_id, task_id=task.task_id, wsid=task.wsid, op=str(task.op)
+    )
