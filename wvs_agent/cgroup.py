@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from wvs_agent.processes import PROC
+from wvs_agent import processes
+from wvs_agent.processes import PROC, Process
 
 _GONE_LIMIT: Final = 2.0
 _EVENT_WAIT: Final = 0.05
@@ -97,6 +98,14 @@ class Cgroup:
         yield self.path
         with contextlib.suppress(OSError):
             yield from (entry for entry in self.path.rglob("*") if entry.is_dir())
+
+
+def with_cgroup(found: list[Process], cgroup: Cgroup | None) -> list[Process]:
+    """`found`, and behind it what is in the cgroup and not in `found`."""
+    if cgroup is None:
+        return found
+    others = map(processes.look, cgroup.members() - {process.pid for process in found})
+    return found + [process for process in others if process is not None]
 
 
 def _own_directory() -> Path | None:

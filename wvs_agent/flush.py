@@ -31,7 +31,8 @@ def flush(tree: Iterable[Process], root: Path, until: float) -> int:
     """fsync each regular file that a process of `tree` can write to on the file system of `root`; how many it was.
 
     Each once, however many have it open: fsync by one descriptor writes back what came through all. Files are opened
-    anew, for writing, since a FUSE client flushes nothing for a reader. Deleted files are left out: they are in no tree.
+    anew, for writing, since a FUSE client flushes nothing for a reader. Deleted files are left out: they are
+    in no tree.
     Raises NotFlushedError, also when protocol.clock() has come to `until`.
     """
     device = root.stat().st_dev

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wvs_agent import config, processes, protocol, terminal
-from wvs_agent.cgroup import Cgroup
+from wvs_agent.cgroup import Cgroup, with_cgroup
 from wvs_agent.ending import Ending
 from wvs_agent.freezer import thaw_all
 from wvs_agent.processes import Process
@@ -63,10 +63,10 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         while True:
-            ready, _, _ = select.select([self._words, wake_read], [], [], self._patience())
+            ready, _, _ = select.select([self._words.fileno(), wake_read], [], [], self._patience())
             if wake_read in ready:
                 os.read(wake_read, 4096)
-            if self._words in ready and not self._answer():
+            if self._words.fileno() in ready and not self._answer():
                 break
             self._thaw_if_overdue()
             self._reap()
@@ -135,7 +135,8 @@ class Keeper:
             known = {process.pid for process in strays}
             marked = processes.carrying(config.mark_of(self._mark))
             strays += [each for each in marked if each.pid not in known and each.pid != os.getpid()]
-        return strays + processes.below([os.getpid(), *(process.pid for process in strays)])
+        below = processes.below([os.getpid(), *(process.pid for process in strays)])
+        return with_cgroup(strays + below, self._cgroup)
 
     def _end_all(self, wake: int) -> None:
         if self._lease_end is not None:
@@ -167,7 +168,8 @@ class Keeper:
             for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            os.execvpe(self._argv[0], self._argv, config.command_environment(self._root, self._mark))
+            environment = config.command_environment(self._root, self._mark)
+            os.execvpe(self._argv[0], self._argv, environment)  # noqa: S606 - the command that the user gave, as it is
         except FileNotFoundError as error:
             code = 127
             _complain(f"{self._argv[0]}: {error.strerror}")

@@ -1,4 +1,4 @@
-"""Processes as /proc tells of them: who descends from whom, who stands still, and signals that reach only who is meant."""
+"""Processes as /proc tells of them: who descends from whom, who stands still; and signals that reach who is meant."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def look(pid: int) -> Process | None:
 
 def everyone() -> list[Process]:
     """All processes that this one can see, in the order of their numbers."""
-    found = (look(int(name)) for name in sorted(filter(str.isdecimal, os.listdir(PROC)), key=int))
+    with os.scandir(PROC) as entries:
+        pids = sorted(int(entry.name) for entry in entries if entry.name.isdecimal())
+    found = map(look, pids)
     return [process for process in found if process is not None]
 
 
@@ -73,10 +75,10 @@ def task_states(pid: int) -> dict[int, str]:
     """The state of each thread; empty when the process is gone."""
     states: dict[int, str] = {}
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for name in os.listdir(PROC / str(pid) / "task"):
+        for task in (PROC / str(pid) / "task").iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                line = (PROC / str(pid) / "task" / name / "stat").read_bytes()
-                states[int(name)] = line.rpartition(b") ")[2][:1].decode()
+                line = (task / "stat").read_bytes()
+                states[int(task.name)] = line.rpartition(b") ")[2][:1].decode()
     return states
 
 
