@@ -7,7 +7,8 @@ import logging
 import threading
 from pathlib import Path
 
-from executor.contract import ExecuteTask
+from executor import contract
+from executor.contract import ExecuteTask, OperationName
 from executor.layout import WorkspaceLayout
 from wvs_agent import protocol
 from wvs_agent.protocol import Control, ControlState, Lease
@@ -26,6 +27,10 @@ class ControlFile:
         self._path = ws.control
         self._request = request
         self._current = current
+        self._becomes = current
+        if request.op is OperationName.SET_CURRENT:
+            # An agent that is not to be switched knows by it what it is asked for. Any other does not look at it.
+            self._becomes = ws.link_target(contract.live_id_for(request.task_id))
         self._lease_seconds = lease_seconds
         self._lock = threading.Lock()
         self._leases: dict[int, Lease] = {}
@@ -86,7 +91,7 @@ class ControlFile:
                 self._spare.unlink(missing_ok=True)
 
     def _write_freeze(self, renewal: int) -> None:
-        document = self._document(ControlState.REQUEST_FREEZE, renewal, self._current)
+        document = self._document(ControlState.REQUEST_FREEZE, renewal, self._becomes)
         # Before the write, and whether or not it succeeds: the agent's lease of it cannot have begun earlier.
         self._leases[renewal] = Lease(protocol.clock(), self._lease_seconds)
         protocol.replace_file(self._path, document.encode())

@@ -72,7 +72,8 @@ class Control:
     task_id: str
     fence: int
     current: str
-    """The target of the symlink `current` as the executor knows it; in REQUEST_RESUME the one to wait for."""
+    """The target of the symlink `current` as the executor knows it. In REQUEST_RESUME: the one to wait for. In
+    REQUEST_FREEZE: where it will point if all goes well, so that an agent may refuse a freeze that ends in a switch."""
     updated_at: str
     """For people."""
 
