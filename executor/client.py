@@ -50,8 +50,8 @@ def open_remote_executor(addrs: Sequence[str]) -> RemoteExecutor:
     remote = [addr for addr in parse_addrs(addrs) if not Address.parse(addr).is_loopback]
     if remote and tls is None and not insecure_remote_allowed():
         raise ExecutorConfigError(
-            f"EXECUTOR_ADDRS={','.join(remote)}: plaintext is for loopback only. Give EXECUTOR_TLS_CA, EXECUTOR_TLS_CERT "
-            "and EXECUTOR_TLS_KEY, or set EXECUTOR_INSECURE_ALLOW_REMOTE=1 if something else protects the way."
+            f"EXECUTOR_ADDRS={','.join(remote)}: plaintext is for loopback only. Give EXECUTOR_TLS_CA, "
+            "EXECUTOR_TLS_CERT and EXECUTOR_TLS_KEY, or set EXECUTOR_INSECURE_ALLOW_REMOTE=1."
         )
     return RemoteExecutor(addrs, tls)
 

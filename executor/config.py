@@ -53,6 +53,15 @@ class ExecutorConfig:
         return self.agent_uid != os.geteuid()
 
 
+def forbid_fork_handlers() -> None:
+    """Have gRPC leave forks alone. To be called before gRPC is imported.
+
+    Its handlers start threads in the child, between fork and exec, while the descriptors that they use are closed there:
+    one clone in a hundred was aborted so.
+    """
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+
 def read_config(env: FileAwareEnv | None = None) -> ExecutorConfig:
     """Read and check the environment. Raises ExecutorConfigError."""
     env = env or FileAwareEnv(strip_whitespace=True)
