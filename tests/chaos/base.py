@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +17,16 @@ from psycopg import sql
 from tests.chaos import history
 from tests.chaos.proxy import TcpProxy
 from tests.servers import JuiceFSVolume, Servers
-from wvs_project.stack.juicefs import Mount, why_no_fuse
+from wvs_project.stack.errors import StackError
+from wvs_project.stack.juicefs import Mount, juicefs_program, why_no_fuse
 from wvs_project.stack.postgres import Database
 from wvs_project.stack.programs import MIGRATE, run_job
 from wvs_project.stack.waiting import LOOPBACK, wait_until
 
 SECRET_KEY: Final = "for-chaos-only-" + "x" * 50
 _OVER_SECONDS: Final = 30.0
+_FULL_SECONDS: Final = 15.0
+_HEARTBEAT_SECONDS: Final = "2"
 
 
 class Base:
@@ -60,7 +64,7 @@ class Base:
         self._servers.start()
         self._exit.callback(self._servers.stop)
         if why_no_fuse() is None:
-            self.volume = self._servers.juicefs()
+            self.volume = _that_hears_soon(self._servers.juicefs())
         else:
             self.ws.mkdir()
         (self.dir / "log").mkdir()
@@ -135,7 +139,52 @@ class Base:
         for process in self._serving(mount):
             os.kill(process, signal.SIGKILL)
 
+    @contextmanager
+    def full_disk(self) -> Iterator[bool]:
+        """No entry can be made on the volume; afterwards there is room again. False where it did not become full."""
+        self._limit_entries(1)
+        try:
+            yield self._wait_full(full=True)
+        finally:
+            self._limit_entries(0)
+            self._wait_full(full=False)
+
+    def _limit_entries(self, entries: int) -> None:
+        """0 for as many as you like. The mount hears of it within its heartbeat."""
+        assert self.volume is not None
+        volume = self.volume.volume
+        subprocess.run(
+            [juicefs_program(), "config", volume.meta_url, "--inodes", str(entries), "--yes"],
+            check=True,
+            capture_output=True,
+            env=volume.environment(),
+        )
+
+    def _wait_full(self, *, full: bool) -> bool:
+        with suppress(StackError):
+            wait_until(lambda: self._has_room() is not full, limit=_FULL_SECONDS, what="the limit of entries")
+            return True
+        return False
+
+    def _has_room(self) -> bool:
+        probe = self.ws / f".probe-{secrets.token_hex(4)}"
+        try:
+            probe.touch()
+            probe.unlink()
+        except OSError:
+            return False
+        return True
+
     @staticmethod
     def _serving(mount: Mount) -> list[int]:
         children = Path(f"/proc/{mount.pid}/task/{mount.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
+
+
+def _that_hears_soon(volume: JuiceFSVolume) -> JuiceFSVolume:
+    """Its mount's heartbeat tells how soon settings are heard of, and how soon the locks of a dead mount are free."""
+    mount = volume.first
+    mount.stop()
+    mount.caches = {**mount.caches, "heartbeat": _HEARTBEAT_SECONDS}
+    mount.start()
+    return volume

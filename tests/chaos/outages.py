@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
-import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from random import Random
-from typing import Final
 
 import redis
 
-from tests.chaos.base import Base
+from tests.chaos.agents import PREFIX
+from tests.chaos.fleet import Fleet
 from tests.chaos.proxy import TcpProxy
-from wvs_project.stack.juicefs import juicefs_program
-
-BALLAST_ENTRIES: Final = 400
-BALLAST_PARTS: Final = 4
-_MOST_BALLAST: Final = 60
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_JUICEFS_SECONDS: Final = 60.0
 
 
 class Outages:
     """What can happen around a fleet. Each method is one fault; True if it could be done."""
 
-    def __init__(self, base: Base, rng: Random, stopping: threading.Event) -> None:
-        self._base = base
+    def __init__(self, fleet: Fleet, rng: Random, stopping: threading.Event) -> None:
+        self._base = fleet.base
+        self._keeper = fleet.keeper
         self._rng = rng
         self._stopping = stopping
         self.mount_kills = 0
@@ -54,7 +43,7 @@ class Outages:
         ]
 
     def rare(self) -> list[str]:
-        """Faults that take a minute to get over: locks of a dead mount live on until its session is given up."""
+        """Faults that take long to get over: locks of a dead mount live on until its session is given up."""
         return ["kill_mount"] if self._base.volume else []
 
     def cut_workers_from_postgres(self) -> bool:
@@ -107,17 +96,24 @@ class Outages:
 
     def kill_mount_child(self) -> bool:
         self._base.kill_mount_child()
-        self.mount_kills += 1
-        return True
+        return self._mount_was_lost()
 
     def kill_mount(self) -> bool:
         self._base.kill_mount()
+        return self._mount_was_lost()
+
+    def _mount_was_lost(self) -> bool:
+        """Whoever lived on it is started again. An agent would not notice that its lock died with the mount's session:
+        it would write on, nobody would ask it to stand still, and every snapshot would fail (QUIESCE_VIOLATED).
+        """
         self.mount_kills += 1
+        for name in self._keeper.names(PREFIX):
+            self._keeper.signal(name, signal.SIGKILL)
         return True
 
     def fill_disk(self) -> bool:
         """No entry can be made any more; then there is room again."""
-        with filled(self._base.ws) as full:
+        with self._base.full_disk() as full:
             self._wait(0.5, 3.0)
         return full
 
@@ -138,54 +134,3 @@ class Outages:
         self._wait(0.1, 3.0)
         proxy.heal()
         return True
-
-
-def limit_entries(base: Base, entries: int) -> None:
-    """The volume takes so many entries from now on, and holds something to fill it up with. Nobody may use it yet."""
-    volume, mount = base.volume, base.mount
-    assert volume is not None
-    assert mount is not None
-    limit = ["config", volume.meta_url, "--inodes", str(entries), "--yes"]
-    subprocess.run(
-        [juicefs_program(), *limit], check=True, capture_output=True, env=volume.volume.environment(), cwd="/"
-    )
-    mount.stop()  # it reads the limit when it starts
-    mount.start()
-    part = base.ws / ".ballast" / "0" / "part-0"
-    part.mkdir(parents=True)
-    for number in range(BALLAST_ENTRIES // BALLAST_PARTS):
-        (part / str(number)).touch()
-    for number in range(1, BALLAST_PARTS):
-        _juicefs("clone", part, part.with_name(f"part-{number}"))
-
-
-@contextmanager
-def filled(ws: Path) -> Iterator[bool]:
-    """The volume has room for nothing: by clones of the ballast, then name by name. Afterwards it has again.
-
-    False where the limit could not be reached.
-    """
-    home = ws / ".ballast"
-    try:
-        copies = 0
-        while copies < _MOST_BALLAST and _juicefs("clone", home / "0", home / f"copy-{copies}"):
-            copies += 1
-        yield _fill_by_name(home / "copy-more")
-    finally:
-        for copy in home.glob("copy-*"):
-            _juicefs("rmr", "--skip-trash", copy)
-
-
-def _fill_by_name(directory: Path) -> bool:
-    try:
-        directory.mkdir(exist_ok=True)
-        for number in range(2 * BALLAST_ENTRIES):
-            (directory / str(number)).touch()
-    except OSError as error:
-        return error.errno in FULL
-    return False
-
-
-def _juicefs(*arguments: str | Path) -> bool:
-    done = subprocess.run([juicefs_program(), *arguments], check=False, capture_output=True, timeout=_JUICEFS_SECONDS)
-    return done.returncode == 0

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Final
 
 import httpx
 
-from tests.chaos import executions, outages, verdict
+from tests.chaos import executions, verdict
 from tests.chaos.agents import Agents
 from tests.chaos.base import Base
 from tests.chaos.clients import Clients
-from tests.chaos.fleet import Fleet, running_fleet
+from tests.chaos.fleet import LIVE, Fleet, running_fleet
 from tests.chaos.outages import Outages
 from tests.chaos.victims import Processes
+from wvs_project.stack.errors import StackError
 
-ENTRIES: Final = 5_000
-"""What the volume takes: some thousands more than a run needs, so that it can be filled."""
 _AGENTS: Final = 4
 _INIT_SECONDS: Final = 30.0
 _QUIET_BETWEEN: Final = (0.3, 1.5)
-_RARE_EACH: Final = 150.0
-"""Seconds between faults that take a minute to get over."""
+_RARE_EACH: Final = 60.0
+"""Seconds between faults that take long to get over."""
 _FAULT_OVERDUE: Final = 120.0
+_STUCK: Final = f"""
+SELECT DISTINCT ON (wsid) wsid, task_id, op, status, attempt, outcome_unknown, next_run_at - now(), error
+FROM wvs.tasks WHERE status IN {LIVE} ORDER BY wsid, seq"""
 
 
 @dataclass
@@ -45,15 +50,25 @@ class Report:
     repeated: int = 0
     holds: int = 0
     freezes: int = 0
+    entries: int = 0
+    """What the volume holds at the end."""
+    errors: Counter[str] = field(default_factory=Counter)
+    """Why tasks died."""
     longest_standstill: float = 0.0
     settled_after: float = 0.0
     violations: list[str] = field(default_factory=list)
 
 
-def run(base: Base, *, seed: int, seconds: float, settle_limit: float, say: Callable[[str], None] = print) -> Report:
-    """Everything, on a base of its own; the report. Raises StackError when peace does not come (I7)."""
-    if base.volume is not None:
-        outages.limit_entries(base, ENTRIES)
+def run(
+    base: Base,
+    *,
+    seed: int,
+    seconds: float,
+    settle_limit: float,
+    say: Callable[[str], None] = print,
+    keep: Path | None = None,
+) -> Report:
+    """Everything, on a base of its own; the report. The logs of all processes are kept in `keep`."""
     report = Report(seed, seconds)
     with running_fleet(base) as fleet:
         wsids = [f"agent-{number}" for number in range(_AGENTS)]
@@ -68,10 +83,23 @@ def run(base: Base, *, seed: int, seconds: float, settle_limit: float, say: Call
         finally:
             clients.stop()
         say(f"the faults are over; {fleet.live()} tasks are not finished")
-        report.settled_after = fleet.wait_settled(settle_limit)
-        agents.wait_all_write(settle_limit)
-        _fill_in(report, fleet, storm, clients, agents)
+        try:
+            _wait_for_peace(report, fleet, agents, settle_limit)
+            _fill_in(report, fleet, storm, clients, agents)
+        finally:
+            if keep is not None:
+                shutil.copytree(fleet.dir, keep / f"seed-{seed}", dirs_exist_ok=True)
     return report
+
+
+def _wait_for_peace(report: Report, fleet: Fleet, agents: Agents, limit: float) -> None:
+    """Every task finishes (I7), every agent writes again: else that is a violation."""
+    try:
+        report.settled_after = fleet.wait_settled(limit)
+        agents.wait_all_write(limit)
+    except StackError as error:
+        report.violations.append(f"I7: {error}")
+        report.violations += [f"I7: {row}" for row in fleet.query(_STUCK)]
 
 
 class Storm:
@@ -83,7 +111,7 @@ class Storm:
         self._stopping = threading.Event()
         self._rngs = (Random(f"{seed} processes"), Random(f"{seed} outages"))
         self.processes = Processes(fleet, self._rngs[0], self._stopping)
-        self.outages = Outages(fleet.base, self._rngs[1], self._stopping)
+        self.outages = Outages(fleet, self._rngs[1], self._stopping)
         self.done: Counter[str] = Counter()
         self.failures: list[str] = []
 
@@ -147,11 +175,16 @@ def _fill_in(report: Report, fleet: Fleet, storm: Storm, clients: Clients, agent
     report.tasks = Counter(
         dict(fleet.query("SELECT op || ' ' || status, count(*)::int FROM wvs.tasks GROUP BY 1 ORDER BY 1"))
     )
+    report.errors = Counter(
+        dict(fleet.query("SELECT error ->> 'reason', count(*)::int FROM wvs.tasks WHERE status = 'DEAD' GROUP BY 1"))
+    )
+    space = os.statvfs(fleet.base.ws)
+    report.entries = space.f_files - space.f_ffree
     report.answers, report.accepted, report.repeated = ledger.answers, len(ledger.accepted), ledger.repeated
     report.holds = len(holds)
     report.freezes = sum(status.freezes for status in agents.seen.values())
     report.longest_standstill = agents.longest_standstill
-    report.violations = [
+    report.violations += [
         *storm.failures,
         *ledger.wrong,
         *(f"I9: {first} and {second}" for first, second in executions.overlaps(holds)),
