@@ -56,7 +56,7 @@ class ExecutorConfig:
 def forbid_fork_handlers() -> None:
     """Have gRPC leave forks alone. To be called before gRPC is imported.
 
-    Its handlers start threads in the child, between fork and exec, while the descriptors that they use are closed there:
+    Its handlers start threads in the child, between fork and exec, while the descriptors they use are being closed:
     one clone in a hundred was aborted so.
     """
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
