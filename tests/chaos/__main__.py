@@ -6,16 +6,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from random import SystemRandom
 
 from rich.console import Console
-from rich.table import Table
 
 from tests.chaos.base import Base
-from tests.chaos.run import Report, run
+from tests.chaos.run import run
+from tests.chaos.summary import show
 from tests.servers import clear_killed_runs
 from wvs_project.stack.stopping import StopAsked, stop_signals
 
@@ -40,38 +39,6 @@ def main() -> int:
         base.stop()
     show(report)
     return 1 if report.violations else 0
-
-
-def show(report: Report) -> None:
-    """The summary."""
-    tables: Mapping[str, Counter[str]] = {
-        "faults": report.faults,
-        "failpoints armed": report.armed,
-        "processes that died": report.deaths,
-        "tasks by their end": report.tasks,
-        "why tasks died": report.errors,
-        "requests by their answer (0: none)": report.answers,
-    }
-    for title, counts in tables.items():
-        table = Table(title=title, title_justify="left")
-        table.add_column("what", min_width=44)
-        table.add_column("how often", justify="right")
-        for name, count in sorted(counts.items()):
-            table.add_row(name, str(count))
-        table.add_section()
-        table.add_row("all", str(sum(counts.values())))
-        _console.print(table)
-    _console.print(
-        f"seed {report.seed}, {report.seconds:g} s: {sum(report.faults.values())} faults, {report.accepted} tasks "
-        f"accepted and all finished {report.settled_after:.1f} s after the last fault, "
-        f"{report.repeated} requests repeated"
-    )
-    _console.print(
-        f"{report.holds} executions, {report.freezes} freezes, longest standstill {report.longest_standstill:.2f} s, "
-        f"{report.entries} entries on the volume; {len(report.violations)} violations"
-    )
-    for violation in report.violations:
-        _console.print(violation, markup=False)
 
 
 def _say_since(begun: float) -> Callable[[str], None]:

@@ -1,0 +1,55 @@
+"""A short storm by a seed: real processes, real faults, and nothing is lost, stuck, doubled or torn.
+
+WVS_CHAOS_SEED and WVS_CHAOS_SECONDS as for `make chaos`, which is the same for ten minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.base import Base
+from tests.chaos.run import run
+from tests.chaos.summary import show
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+SEED = int(os.environ.get("WVS_CHAOS_SEED") or 7)
+SECONDS = float(os.environ.get("WVS_CHAOS_SECONDS") or 25)
+SETTLE_LIMIT = 150.0
+LEAST_FAULTS = 10
+LEAST_SUCCEEDED = 15
+
+
+@pytest.fixture
+def own_base() -> Iterator[Base]:
+    """Of its own: its volume will have been full, and its mount dead."""
+    base = Base()
+    try:
+        base.start()
+        yield base
+    finally:
+        base.stop()
+
+
+@pytest.mark.rule("I1")
+@pytest.mark.rule("I3")
+@pytest.mark.rule("I4")
+@pytest.mark.rule("I6")
+@pytest.mark.rule("I7")
+@pytest.mark.rule("I8")
+@pytest.mark.rule("I9")
+@pytest.mark.rule("I11")
+@pytest.mark.rule("I12")
+def test_after_the_storm_every_task_has_finished_every_agent_writes_and_no_invariant_is_broken(
+    own_base: Base, tmp_path: Path
+) -> None:
+    report = run(own_base, seed=SEED, seconds=SECONDS, settle_limit=SETTLE_LIMIT, keep=tmp_path)
+    show(report)
+    assert report.violations == []
+    # Else it would prove nothing.
+    assert sum(report.faults.values()) >= LEAST_FAULTS
+    assert sum(count for end, count in report.tasks.items() if end.endswith("SUCCEEDED")) >= LEAST_SUCCEEDED
+    assert report.freezes > 0
