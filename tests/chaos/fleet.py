@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import psycopg
 from tests.chaos.base import SECRET_KEY, Base
 from tests.chaos.keeper import Keeper, Unit
 from wvs_project.stack.config import SOURCES
+from wvs_project.stack.juicefs import juicefs_program
 from wvs_project.stack.programs import API, SCHEDULER, WORKER
 from wvs_project.stack.waiting import LOOPBACK, free_port, wait_until
 
@@ -146,3 +148,13 @@ def running_fleet(base: Base, *, workers: int = 3, schedulers: int = 2, **settin
         fleet.keeper.stop()
         for proxy in (base.workers_postgres, base.schedulers_postgres, base.redis):
             proxy.heal()
+        _clear(base)
+
+
+def _clear(base: Base) -> None:
+    """The next fleet has a database of its own, which knows none of these workspaces."""
+    for root in base.ws.iterdir():
+        if (root / ".wvs").is_dir():
+            if base.volume is not None:
+                subprocess.run([juicefs_program(), "rmr", "--skip-trash", root], check=False, capture_output=True)
+            shutil.rmtree(root, ignore_errors=True)
