@@ -6,12 +6,13 @@ STAMP := $(VENV)/.requirements-dev
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test lint lint-django format requirements migrations openapi stubs baseline clean
+.PHONY: help demo up down status test chaos lint lint-django format requirements migrations openapi stubs baseline clean
 
 help:
 	@echo "make demo          show the main job on an embedded stack, with checks and timings"
 	@echo "make up            run the stack in the foreground (Ctrl-C stops it); make status, make down"
 	@echo "make test          all tests;  make lint  all checks of the code;  make format  put it in shape"
+	@echo "make chaos         ten minutes of faults on real processes, then the verdict; WVS_CHAOS_SEED, WVS_CHAOS_SECONDS"
 	@echo "make migrations    write migrations;  make openapi  write docs/openapi.yaml"
 	@echo "make stubs         write executor/wire/ from proto/;  make baseline  take what proto/ says now as promised"
 	@echo "make requirements  pin what pyproject.toml asks for;  make clean  remove the environment and caches"
@@ -29,6 +30,9 @@ demo up down status: $(STAMP)
 
 test: $(STAMP)
 	$(RUN) -m pytest $(PYTEST_ARGS)
+
+chaos: $(STAMP)
+	@$(RUN) -m tests.chaos
 
 lint: $(STAMP)
 	$(RUN) -m ruff check

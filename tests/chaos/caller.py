@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -17,6 +18,8 @@ _AGAIN_AFTER: Final = 0.2
 _REQUEST_SECONDS: Final = 10.0
 _REFUSALS: Final = frozenset({404, 409, 410, 412})
 MISMATCH: Final = "WVS_CONFLICT_IDEMPOTENT_MISMATCH"
+# A line for each request, of thousands.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @dataclass

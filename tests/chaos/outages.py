@@ -114,7 +114,7 @@ class Outages:
     def fill_disk(self) -> bool:
         """No entry can be made any more; then there is room again."""
         with self._base.full_disk() as full:
-            self._wait(0.5, 3.0)
+            self._wait(0.1, 1.0)  # a task that meets it is dead: for long, nothing else would be seen
         return full
 
     def _wait(self, least: float, most: float) -> None:
