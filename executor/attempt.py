@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import threading
@@ -16,7 +17,16 @@ from pathlib import Path
 from executor import fence, tree
 from executor.clone.driver import CloneDriver
 from executor.config import ExecutorConfig
-from executor.contract import ExecuteTask, ExecutorFault, FaultReason, ProgressSink, Stopped, StopReason, StopSignal
+from executor.contract import (
+    ExecuteTask,
+    ExecutorFault,
+    FaultReason,
+    Progress,
+    ProgressSink,
+    Stopped,
+    StopReason,
+    StopSignal,
+)
 from executor.fence import Held
 from executor.layout import WorkspaceLayout
 
@@ -79,9 +89,18 @@ class Attempt:
         """Whether scans look at extended attributes."""
         return self.driver.copies_xattrs or self.config.verify_quiet == "full"
 
+    def counting(self, total: int | None) -> ProgressSink:
+        """Where a clone tells how far it is in a tree of so many entries; None: nobody knows."""
+
+        def tell(progress: Progress) -> None:
+            self.progress(dataclasses.replace(progress, entries_total=total))
+
+        return tell
+
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Note how long something took, in seconds."""
+        """Tell that it is being done, and note how long it took, in seconds."""
+        self.progress(Progress(name))
         begin = time.monotonic()
         try:
             yield

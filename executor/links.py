@@ -7,7 +7,7 @@ import select
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, cast
 
 import grpc
 
@@ -105,8 +105,8 @@ class Link:
         self._channel.close()
 
     def _lost(self, error: grpc.RpcError) -> Lost:
-        assert isinstance(error, grpc.Call)
-        return Lost(self.addr, error.code(), error.details())
+        call = cast(grpc.Call, error)  # what a call raises is itself
+        return Lost(self.addr, call.code(), call.details())
 
 
 @contextmanager

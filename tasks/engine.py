@@ -24,7 +24,6 @@ from executor.contract import (
     ExecutorFault,
     FaultReason,
     Outcome,
-    Progress,
     Stopped,
     StopReason,
     StopSignal,
@@ -33,11 +32,12 @@ from tasks import doorbell, settlement
 from tasks.locks import Guard, GuardPool, hold_state
 from tasks.models import Task
 from tasks.operations import NoOp, Operation, Refused
+from tasks.progress import ProgressWriter
 from tasks.registry import operation_for
 from tasks.settlement import settle
 from tasks.states import Status
 from tasks.supervisor import Supervisor, Watched
-from wvs_project.db import ClockTimestamp
+from wvs_project.db import ClockTimestamp, direct_conninfo
 from wvs_project.errors import WvsError
 
 TASKS_PER_BELL: Final = 8
@@ -69,6 +69,7 @@ class Engine:
         self._guards = guards
         self._supervisor = supervisor
         self._backoff_base = backoff_base
+        self._progress = ProgressWriter(direct_conninfo(application_name="wvs-progress"))
         self._stopping = False
 
     def stop_taking(self) -> None:
@@ -82,6 +83,7 @@ class Engine:
     def close(self) -> None:
         """Let go of connections."""
         self._supervisor.close()
+        self._progress.close()
         self._guards.close()
         self._executor.close()
 
@@ -162,8 +164,9 @@ class Engine:
             if again is None:
                 return
             run = again
-        execute = partial(self._executor.execute, run.request, progress=_log_progress)
-        decide = self._supervised(run, guard, execute, cancelable=not run.operation.irrevocable)
+        with self._progress.following(run.task.task_id, run.request.fence) as tell:
+            execute = partial(self._executor.execute, run.request, progress=tell)
+            decide = self._supervised(run, guard, execute, cancelable=not run.operation.irrevocable)
         failpoints.hit("engine.executed")
         self._settle(run, decide)
         failpoints.hit("engine.apply.committed")
@@ -279,7 +282,3 @@ def _prepare(task: Task, operation: Operation) -> Run | None:
         settlement.succeed(task, answer.result)
         return None
     return Run(task, operation, operation.request(task), probe_first=False)
-
-
-def _log_progress(progress: Progress) -> None:
-    log.debug("progress", phase=progress.phase, done=progress.entries_done, total=progress.entries_total)

@@ -77,7 +77,7 @@ def _clone(attempt: Attempt, held: Held, staged: Path, described: Descriptor) ->
     """The snapshot's tree in staging. Raises CLONE_FAILED if it is not what the snapshot was when it was made."""
     source = snapshot_tree(attempt.ws.snapshot(attempt.request.snapshot_id))
     with attempt.timed("clone"):
-        attempt.driver.clone(source, staged, held=held, stop=attempt.stop, progress=attempt.progress)
+        attempt.driver.clone(source, staged, held=held, stop=attempt.stop, progress=attempt.counting(described.entries))
     failpoints.hit("set_current.copied")
     differs = _differs(attempt, held, staged, described)
     if differs is not None:

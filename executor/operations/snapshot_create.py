@@ -77,7 +77,8 @@ def _clone_in_freeze(attempt: Attempt, held: Held, source: Path, copy: Path) -> 
             with attempt.timed("scan"):
                 before = _scan(attempt, held, source)
         with attempt.timed("clone"):
-            attempt.driver.clone(source, copy, held=held, stop=attempt.stop, progress=attempt.progress)
+            counting = attempt.counting(None if before is None else before.entries)
+            attempt.driver.clone(source, copy, held=held, stop=attempt.stop, progress=counting)
         failpoints.hit("create.cloned")
         if before is not None:
             with attempt.timed("scan"):
