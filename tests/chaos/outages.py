@@ -103,8 +103,9 @@ class Outages:
         return self._mount_was_lost()
 
     def _mount_was_lost(self) -> bool:
-        """Whoever lived on it is started again. An agent would not notice that its lock died with the mount's session:
-        it would write on, nobody would ask it to stand still, and every snapshot would fail (QUIESCE_VIOLATED).
+        """Whoever lived on it is started again. The handles of old and new files go by the same numbers in the mount's
+        next process, so an agent may lose its lock, when another file is closed, and not notice: it would write on,
+        nobody would ask it to stand still, and every snapshot would fail (QUIESCE_VIOLATED).
         """
         self.mount_kills += 1
         for name in self._keeper.names(PREFIX):
