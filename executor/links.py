@@ -21,7 +21,9 @@ MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """An inventory names every tree of a workspace."""
 KEEPALIVE: Final = (
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Of gRPC's own pings, one of which is nearly always under way: no other is sent before its minute is over.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
