@@ -7,6 +7,7 @@ import signal
 import time
 
 from wvs_agent import processes
+from wvs_agent.cgroup import Cgroup
 from wvs_agent.freezer import Members
 from wvs_agent.processes import Process
 
@@ -18,9 +19,10 @@ class Ending:
     zombies do not count as being there.
     """
 
-    def __init__(self, members: Members, grace: float) -> None:
-        """`grace` in seconds."""
+    def __init__(self, members: Members, cgroup: Cgroup | None, grace: float) -> None:
+        """`members` must find what is in the cgroup too; `grace` in seconds."""
         self._members = members
+        self._cgroup = cgroup
         self._end = time.monotonic() + grace
         for process in self._alive():
             _send(process, signal.SIGTERM)
@@ -30,6 +32,8 @@ class Ending:
         """Whether all are gone; kills what is there once the grace is over."""
         alive = self._alive()
         if alive and time.monotonic() >= self._end:
+            if self._cgroup is not None:
+                self._cgroup.kill()
             for process in alive:
                 _send(process, signal.SIGKILL)
         return not alive

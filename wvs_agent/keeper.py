@@ -145,7 +145,7 @@ class Keeper:
                 time.sleep(left)
             thaw_all(self._members, self._cgroup)
             self._lease_end = None
-        ending = Ending(self._members, self._grace)
+        ending = Ending(self._members, self._cgroup, self._grace)
         while not ending.step():
             self._reap()
             select.select([wake], [], [], _STEP)

@@ -143,7 +143,7 @@ class Run:
 
     def _end_rest(self) -> None:
         """After a fault of ours the command may still run, and nobody would stop it for a snapshot any more."""
-        ending = Ending(self._members, self._options.grace)
+        ending = Ending(self._members, self._cgroup, self._options.grace)
         while not ending.step():
             self._reap()
             time.sleep(_STEP)
@@ -193,7 +193,7 @@ class Run:
         self._code = code
         self._phase = _Phase.FINISHING
         if self._ending is None:
-            self._ending = Ending(self._members, self._options.grace)
+            self._ending = Ending(self._members, self._cgroup, self._options.grace)
 
     def _is_over(self) -> bool:
         return self._phase is _Phase.FINISHING and self._ending is None
@@ -244,7 +244,7 @@ class Run:
         if self._options.on_switch is OnSwitch.RESTART or not self._command:
             # Not started: the keeper died over it, and may have started something before.
             self._phase = _Phase.RESTARTING
-            self._ending = Ending(self._members, self._options.grace)
+            self._ending = Ending(self._members, self._cgroup, self._options.grace)
             return
         if self._options.on_switch is OnSwitch.SIGNAL:
             self._signal_command(self._options.switch_signal)
