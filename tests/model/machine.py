@@ -48,6 +48,7 @@ def _happenings(kinds: tuple[Kind, ...]) -> st.SearchStrategy[list[Happening]]:
 
 EXECUTES = _happenings(tuple(Kind))
 PROBES = _happenings(OF_A_PROBE)
+OPS = st.sampled_from(["snapshot_create", "snapshot_drop", "set_current"])
 PICK = st.integers(0, 99)
 """Which of those that there are."""
 
@@ -70,13 +71,13 @@ class Machine(RuleBasedStateMachine):
 
     # — requests —
 
-    @initialize(snapshots=st.sampled_from([None, 0, 1, 2, 2, 2, 2]))
+    @initialize(snapshots=st.sampled_from([None, None, 0, 1, 2, 2, 2]))
     def begin(self, snapshots: int | None) -> None:
         """A workspace that waits for its init, or one that is there, with so many snapshots."""
         self.create_workspace()
         for _ in range(snapshots or 0):
             self.serve_well(0)
-            self.create_snapshot(0)
+            self.ask(0, "snapshot_create", 0, fresh=False)
         if snapshots is not None:
             self.serve_well(0)
 
@@ -98,21 +99,27 @@ class Machine(RuleBasedStateMachine):
         request = Request("init_workspace", self._used_key(workspace, key) if used else _new_key())
         self._submit(workspace, request, rules.retry_init, again=True)
 
-    @rule(which=PICK)
-    def create_snapshot(self, which: int) -> None:
-        self._submit(self._workspace(which), Request("snapshot_create", _new_key()), rules.answer)
-
-    @rule(which=PICK, snapshot=PICK, fresh=st.booleans())
-    def set_current(self, which: int, snapshot: int, *, fresh: bool) -> None:
+    @rule(which=PICK, op=OPS, snapshot=PICK, fresh=st.booleans())
+    def ask(self, which: int, op: str, snapshot: int, *, fresh: bool) -> None:
         workspace = self._workspace(which)
-        self._submit(
-            workspace, Request("set_current", _new_key(), self._snapshot(workspace, snapshot), fresh), rules.answer
-        )
+        request = Request(op, _new_key())
+        if op != "snapshot_create":
+            named = self._snapshot(workspace, snapshot)
+            request = Request(op, _new_key(), named, fresh and op == "set_current")
+        self._submit(workspace, request, rules.answer)
 
-    @rule(which=PICK, snapshot=PICK)
-    def drop_snapshot(self, which: int, snapshot: int) -> None:
-        workspace = self._workspace(which)
-        self._submit(workspace, Request("snapshot_drop", _new_key(), self._snapshot(workspace, snapshot)), rules.answer)
+    @rule(which=PICK, op=OPS, snapshot=PICK, executes=EXECUTES, probes=PROBES)
+    def ask_in_bad_times(
+        self, which: int, op: str, snapshot: int, executes: list[Happening], probes: list[Happening]
+    ) -> None:
+        """Nothing waits before it, so that it is this one that meets what happens; until all of that has happened."""
+        self.serve_well(which)
+        self.ask(which, op, snapshot, fresh=True)
+        for _ in range(len(executes) + len(probes)):
+            self.serve_bell(self._workspace(which), executes, probes)
+            executes, probes = executes[1:], probes[1:]
+            self.scheduler_looks()
+            self.time_passes(which)
 
     @precondition(lambda self: any(task.op != "init_workspace" for _, task in self.model.tasks()))
     @rule(task=PICK, same=st.booleans(), snapshot=PICK)
@@ -125,7 +132,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(task=PICK)
     def cancel(self, task: int) -> None:
-        workspace, found = _pick(self.model.tasks(), task)
+        """Mostly of one that is not finished."""
+        live = [one for one in self.model.tasks() if one[1].is_live]
+        workspace, found = _pick(live if live and task % 4 else self.model.tasks(), task // 4)
         refused = _refusal(lambda: cancel_task(task_id=found.task_id, actor=ACTOR, request_id="req-1"))
         assert refused == rules.cancel(workspace, found)
         self._saw("cancel", refused)
@@ -137,7 +146,7 @@ class Machine(RuleBasedStateMachine):
         assert refused == rules.disable(workspace)
         self._saw("disable", refused)
         if not for_good:
-            self.create_snapshot(which)
+            self.ask(which, "snapshot_create", 0, fresh=False)
             self.enable(which)
 
     @rule(which=PICK)
@@ -151,7 +160,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=PICK, executes=EXECUTES, probes=PROBES)
     def serve(self, which: int, executes: list[Happening], probes: list[Happening]) -> None:
-        self._serve(self._workspace(which), executes, probes)
+        self.serve_bell(self._workspace(which), executes, probes)
 
     @rule(which=PICK, before=EXECUTES)
     def serve_again_and_again(self, which: int, before: list[Happening]) -> None:
@@ -159,14 +168,14 @@ class Machine(RuleBasedStateMachine):
         for happening in before:
             self.scheduler_looks()
             self.time_passes(which)
-            self._serve(self._workspace(which), [happening], [])
+            self.serve_bell(self._workspace(which), [happening], [])
 
     @rule(which=PICK)
     def serve_well(self, which: int) -> None:
         workspace = self._workspace(which)
         self.model.time_passes(workspace.wsid)
         self.reality.time_passes(workspace.wsid)
-        self._serve(workspace, [], [])
+        self.serve_bell(workspace, [], [])
 
     @rule(which=PICK, happening=st.sampled_from([Happening(Kind.FAULT), Happening(Kind.LOST), Happening(Kind.UNHEARD)]))
     def wear_out(self, which: int, happening: Happening) -> None:
@@ -175,7 +184,7 @@ class Machine(RuleBasedStateMachine):
         for _ in range(5):
             self.scheduler_looks()
             self.time_passes(which)
-            self._serve(workspace, [happening], [])
+            self.serve_bell(workspace, [happening], [])
 
     @rule()
     def scheduler_looks(self) -> None:
@@ -213,10 +222,11 @@ class Machine(RuleBasedStateMachine):
 
     # — how —
 
-    def _serve(self, workspace: ModelWorkspace, executes: list[Happening], probes: list[Happening]) -> None:
+    def serve_bell(self, workspace: ModelWorkspace, executes: list[Happening], probes: list[Happening]) -> None:
         self._fences.begin()
         self.model.serve(workspace.wsid, executes, probes)
         self.reality.serve(workspace.wsid, executes, probes)
+        self.the_rows_are_as_the_model_says()
 
     def _submit(
         self,
@@ -246,14 +256,12 @@ class Machine(RuleBasedStateMachine):
         return _pick(list(self.model.workspaces.values()), which)
 
     def _snapshot(self, workspace: ModelWorkspace, which: int) -> str:
-        """Mostly one of its own, kept or dropped; else another's, or one that nobody has heard of."""
-        own = list(workspace.snapshots)
-        if own and which % 10:
-            return _pick(own, which)
-        return _pick(
-            [new_snapshot_id(), *(one for some in self.model.workspaces.values() for one in some.snapshots)],
-            which // 10,
-        )
+        """Mostly one of its own that is kept; else one that was dropped, another's, or one that nobody has heard of."""
+        kept = [one for one in workspace.snapshots if workspace.keeps(one)]
+        if kept and which % 6:
+            return _pick(kept, which)
+        known = [one for some in self.model.workspaces.values() for one in some.snapshots]
+        return _pick([new_snapshot_id(), *known], which // 6)
 
     def _used_key(self, workspace: ModelWorkspace, which: int) -> str:
         return _pick([task.key for task in workspace.tasks], which)
