@@ -82,3 +82,35 @@ def test_after_each_trouble_the_rows_are_as_the_model_says_and_the_task_ends(op:
     seen = {f"{op} SUCCEEDED"} if op == Op.SNAPSHOT_DROP else ends
     assert set(SEEN) & ends == seen
     assert {f"{op} {status}" for status in ("PENDING", "RUNNING", "FAILED", "FAILED ?")} <= set(SEEN)
+
+
+_BEFORE_THE_CANCEL: Final[dict[str, list[Happening]]] = {
+    "PENDING": [],
+    "FAILED": [Happening(Kind.FAULT)],
+    "FAILED, outcome unknown": [Happening(Kind.CRASH)],
+    "RUNNING, lost": [Happening(Kind.LOST)],
+    "RUNNING, lost after": [Happening(Kind.LOST_AFTER)],
+    "FAILED, handed back": [Happening(Kind.SHUTDOWN)],
+    "finished": [Happening()],
+}
+
+
+@pytest.mark.rule("P1-02")
+@pytest.mark.parametrize("before", _BEFORE_THE_CANCEL)
+@pytest.mark.parametrize("op", Op.values)
+def test_after_a_cancel_in_each_state_the_rows_are_as_the_model_says_and_the_task_ends(op: str, before: str) -> None:
+    machine, task = _machine(op)
+    (workspace,) = machine.model.workspaces.values()
+    try:
+        if _BEFORE_THE_CANCEL[before]:
+            machine.serve_bell(workspace, _BEFORE_THE_CANCEL[before], [])
+        for _ in range(2):
+            machine.cancel(4 * machine.model.tasks().index((workspace, task)))
+            machine.the_rows_are_as_the_model_says()
+        machine.scheduler_looks()
+        machine.serve_bell(workspace, [], [])
+        machine.serve_well(0)
+        machine.no_invariant_of_the_tables_is_broken()
+        assert task.status not in LIVE
+    finally:
+        machine.teardown()
