@@ -25,12 +25,18 @@ def generate(directory: Path) -> None:
     with tempfile.TemporaryDirectory() as made:
         includes = [f"-I{ROOT / 'proto'}", f"-I{Path(_tools).parent / '_proto'}"]
         outputs = [f"--{kind}_out={made}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-        if protoc.main(["protoc", *includes, *outputs, _PROTO]) != 0:
+        if protoc.main(["protoc", *includes, *_plugins(), *outputs, _PROTO]) != 0:
             raise RuntimeError(f"protoc refuses {_PROTO}")
         for suffix in _SUFFIXES:
             name = f"executor{suffix}"
             text = (Path(made) / Path(_PROTO).parent / name).read_text()
             (directory / name).write_text(_in_place(text))
+
+
+def _plugins() -> list[str]:
+    """Beside this interpreter, whatever PATH says."""
+    names = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+    return [f"--plugin={name}={Path(sys.executable).parent / name}" for name in names]
 
 
 def _in_place(text: str) -> str:
