@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from executor import inventory, sweep
@@ -137,10 +140,10 @@ class LocalExecutor:
             return attempt is not None and attempt.published
 
         try:
-            self._refuse_another_volume()
-            if stop is not None:
-                stop.check()
-            return work()
+            with self._one_mount():
+                if stop is not None:
+                    stop.check()
+                return work()
         except ExecutorFault as fault:
             fault.outcome_unknown = fault.outcome_unknown or unknown()
             raise
@@ -155,11 +158,34 @@ class LocalExecutor:
             message = f"{type(error).__name__}: {error}"
             raise ExecutorFault(FaultReason.INTERNAL, message, outcome_unknown=attempt is not None) from error
 
-    def _refuse_another_volume(self) -> None:
-        """An unmounted mount point is an empty directory: nothing must ever be made there."""
+    @contextmanager
+    def _one_mount(self) -> Iterator[None]:
+        """Whatever is found, missing or made meanwhile is on our volume, by one mount of it.
+
+        An unmounted mount point is an empty directory: what was looked for there is not known to be missing, and what
+        was made there is not made. Raises ExecutorFault(UNAVAILABLE).
+        """
         mount = self._config.mount_path
         if identity_of(mount) != self._volume:
             raise ExecutorFault(FaultReason.UNAVAILABLE, f"{mount} is not the volume that it was at the start")
+        # Open, so that no later mount gets this one's device number.
+        fd = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield
+        except (ExecutorFault, UnsafeFileError, OSError) as error:
+            _refuse_another_mount(mount, fd, error)
+            raise
+        else:
+            _refuse_another_mount(mount, fd, None)
+        finally:
+            os.close(fd)
+
+
+def _refuse_another_mount(mount: Path, fd: int, error: Exception | None) -> None:
+    if mount.stat().st_dev != os.fstat(fd).st_dev:
+        said = f"{mount} was unmounted meanwhile{f': {error}' if error else ''}"
+        unknown = isinstance(error, ExecutorFault) and error.outcome_unknown
+        raise ExecutorFault(FaultReason.UNAVAILABLE, said, outcome_unknown=unknown) from error
 
 
 def _operation(request: ExecuteTask) -> _Operation:

@@ -14,7 +14,7 @@ import pytest
 
 from executor import failpoints
 from executor.config import ExecutorConfigError
-from executor.contract import ExecutorFault, FaultReason
+from executor.contract import ExecutorFault, FaultReason, StopSignal
 from tests.executor.calls import Call
 from tests.executor.scene import Site
 from tests.executor.trees import plant_small
@@ -106,6 +106,55 @@ def test_a_dead_mount_never_makes_a_snapshot_count_as_missing(mount: Mount) -> N
         for request in requests:
             assert unavailable(Call(partial(site.run, request)).outcome())
             assert unavailable(Call(partial(site.probe, request)).outcome())
+
+
+class TakesAway(StopSignal):
+    """Asked whether to stop, right before the work begins, it takes the mount away, and may put another in its place.
+
+    In the thread that asks: what it starts lives as long as that.
+    """
+
+    def __init__(self, mount: Mount, *, again: bool) -> None:
+        super().__init__()
+        self._mount: Mount | None = mount
+        self._again = again
+
+    def check(self) -> None:
+        mount, self._mount = self._mount, None
+        if mount is not None:
+            with killed(mount):
+                pass
+            if self._again:
+                mount.start()
+
+
+@pytest.fixture(params=[False, True], ids=["unmounted", "mounted_anew"])
+def taken(request: pytest.FixtureRequest, mount: Mount) -> Iterator[TakesAway]:
+    signal = TakesAway(mount, again=request.param)
+    yield signal
+    signal.close()
+
+
+@pytest.mark.rule("H8")
+def test_what_is_not_found_while_the_volume_is_unmounted_is_not_missing(mount: Mount, taken: TakesAway) -> None:
+    site = Site(mount.path, "juicefs")
+    site.init()
+    create = site.create_request()
+    site.run(create)
+    with pytest.raises(ExecutorFault) as raised:
+        site.executor.probe(site.again(create), stop=taken)
+    assert unavailable(raised.value)
+
+
+def test_what_is_made_below_the_mount_point_while_the_volume_is_unmounted_is_not_made(mount: Mount) -> None:
+    site = Site(mount.path, "juicefs")
+
+    def unmount() -> None:
+        failpoints.disarm_all()
+        unmount_lazily(mount.path)
+
+    failpoints.arm("init.ground", unmount)
+    assert unavailable(Call(partial(site.run, site.init_request())).outcome())
 
 
 def test_a_dead_mount_stops_the_start_and_says_which_setting_means_it(mount: Mount) -> None:
