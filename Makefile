@@ -11,6 +11,7 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 help:
 	@echo "make demo          show the main job on an embedded stack, with checks and timings"
 	@echo "make up            run the stack in the foreground (Ctrl-C stops it); make status, make down"
+	@echo "                   both with EXECUTORS=2: the executors as services of their own, over gRPC"
 	@echo "make test          all tests;  make lint  all checks of the code;  make format  put it in shape"
 	@echo "make chaos         ten minutes of faults on real processes, then the verdict; WVS_CHAOS_SEED, WVS_CHAOS_SECONDS"
 	@echo "make migrations    write migrations;  make openapi  write docs/openapi.yaml"
@@ -25,8 +26,9 @@ $(STAMP): requirements-dev.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+# EXECUTORS=2: that many executors as services of their own, each with a mount of its own; else one inside the worker.
 demo up down status: $(STAMP)
-	@$(RUN) -m wvs_project.stack $@
+	@$(if $(EXECUTORS),WVS_STACK_EXECUTORS=$(EXECUTORS)) $(RUN) -m wvs_project.stack $@
 
 test: $(STAMP)
 	$(RUN) -m pytest $(PYTEST_ARGS)

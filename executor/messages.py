@@ -40,7 +40,7 @@ def attempt_to_wire(request: ExecuteTask) -> pb.Attempt:
     return pb.Attempt(
         task_id=request.task_id,
         wsid=request.wsid,
-        operation=pb.Operation.Value(f"{_OPERATION}{request.op.name}"),
+        operation=pb.Operation.Value(f"{_OPERATION}{OperationName(request.op).name}"),
         fence=request.fence,
         timeout_seconds=request.timeout_seconds,
         snapshot_id=request.snapshot_id,

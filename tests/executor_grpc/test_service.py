@@ -41,7 +41,7 @@ def health_of(addr: str, service: str = SERVICE) -> int | None:
     with grpc.insecure_channel(addr) as channel:
         try:
             asked = health_pb2.HealthCheckRequest(service=service)
-            return int(health_pb2_grpc.HealthStub(channel).Check(asked, timeout=2).status)
+            return int(health_pb2_grpc.HealthStub(channel).Check(asked, timeout=2).status)  # type: ignore[attr-defined]
         except grpc.RpcError:
             return None
 
@@ -153,7 +153,7 @@ def test_health_and_reflection_are_served(service: Served) -> None:
     assert health_of(service.addr) == health_of(service.addr, "") == SERVING
     with grpc.insecure_channel(service.addr) as channel:
         asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
-        [said] = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(asked)
+        [said] = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(asked)  # type: ignore[operator]
     assert {SERVICE, "grpc.health.v1.Health"} <= {found.name for found in said.list_services_response.service}
     assert (service.get("/healthz"), service.get("/readyz"), service.get("/nothing")) == (200, 200, 404)
 

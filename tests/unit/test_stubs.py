@@ -38,7 +38,7 @@ def test_a_broken_promise_would_be_found(tmp_path: Path) -> None:
     file.write_text(source.replace("int64 fence = 4;", "int64 fence = 40;", 1))
     (tmp_path / "buf.yaml").write_bytes((ROOT / "proto" / "buf.yaml").read_bytes())
 
-    asked = [BUF, "breaking", tmp_path, "--against", ROOT / "proto" / "baseline.json"]
+    asked = [str(BUF), "breaking", str(tmp_path), "--against", str(ROOT / "proto" / "baseline.json")]
     said = subprocess.run(asked, capture_output=True, text=True, check=False)
 
     assert said.returncode != 0

@@ -72,7 +72,7 @@ def down(config: StackConfig, signals: StopSignals) -> int:
             return 0
         with stack_lock(config.state):
             data = data_directory(config.state)
-            found = clear_leftovers(layout.mark, postgres_data=data, mounts=[layout.mountpoint])
+            found = clear_leftovers(layout.mark, postgres_data=data, mounts=layout.mountpoints())
             layout.env_file.unlink(missing_ok=True)
         _say(f"a crashed stack left {', '.join(found)}: cleared" if found else f"nothing runs on {config.state}")
         return 0

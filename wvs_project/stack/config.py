@@ -31,6 +31,8 @@ class StackConfig:
     admin_user: str | None
     admin_password: str | None
     use_fuse: bool
+    executors: int
+    """Services of their own, each with a mount of its own; 0: one inside the worker."""
     environment: Mapping[str, str]
     """What the WVS processes inherit: all of ours, with this interpreter's programs first on PATH."""
 
@@ -59,6 +61,7 @@ def _read(env: FileAwareEnv) -> StackConfig:
         admin_user=env.str("WVS_ADMIN_USER", "") or None,
         admin_password=env.str("WVS_ADMIN_PASSWORD", "") or None,
         use_fuse=env.str("WVS_STACK_FUSE", "auto", validate=OneOf(("auto", "off"))) == "auto",
+        executors=env.int("WVS_STACK_EXECUTORS", 0, validate=Range(0, 16)),
         environment=_inherited(),
     )
 

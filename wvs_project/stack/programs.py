@@ -17,6 +17,7 @@ from wvs_project.stack.processes import Child, Command
 API: Final = ("-m", "gunicorn", "-c", "wvs_project/gunicorn_conf.py", "wvs_project.wsgi:application")
 WORKER: Final = ("manage.py", "run_worker")
 SCHEDULER: Final = ("manage.py", "run_scheduler")
+EXECUTOR: Final = ("-m", "executor")
 MIGRATE: Final = ("manage.py", "migrate", "--noinput")
 CREATE_ADMIN: Final = ("manage.py", "createsuperuser", "--noinput")
 _READY_SECONDS: Final = 60.0

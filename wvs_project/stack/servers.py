@@ -68,6 +68,14 @@ class Layout:
         """Where the volume is mounted."""
         return self.state / "ws"
 
+    def another_mountpoint(self, number: int) -> Path:
+        """Where the volume is mounted once more, for executor `number`; the first has `mountpoint`."""
+        return self.state / f"ws-{number}"
+
+    def mountpoints(self) -> list[Path]:
+        """Wherever the volume is, or was, mounted."""
+        return [self.mountpoint, *sorted(self.state.glob("ws-[0-9]*"))]
+
     @property
     def plain_directory(self) -> Path:
         """Where workspaces lie without FUSE."""

@@ -1,6 +1,6 @@
 """The stack as a whole: started in order with health checks between, watched, stopped in reverse.
 
-PostgreSQL → Valkey → JuiceFS → migrations → api → worker → scheduler.
+PostgreSQL → Valkey → JuiceFS → migrations → executors, if asked for → api → worker → scheduler.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import signal
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from wvs_project.stack.config import StackConfig
@@ -21,7 +23,7 @@ from wvs_project.stack.leftovers import clear_leftovers
 from wvs_project.stack.lock import stack_lock
 from wvs_project.stack.places import own_directory
 from wvs_project.stack.postgres import Database, PostgresServer, data_directory
-from wvs_project.stack.programs import API, CREATE_ADMIN, MIGRATE, SCHEDULER, WORKER, Program, run_job
+from wvs_project.stack.programs import API, CREATE_ADMIN, EXECUTOR, MIGRATE, SCHEDULER, WORKER, Program, run_job
 from wvs_project.stack.servers import (
     PLAIN,
     Layout,
@@ -40,7 +42,13 @@ from wvs_project.stack.waiting import LOOPBACK, free_port
 _WATCH_SECONDS: Final = 0.2
 _RESTARTS: Final = 5
 # Unless given otherwise. Shorter than what we wait before we kill (`Program.stop`): running tasks are handed back.
-_SHORT_GRACE: Final = {"WORKER_SHUTDOWN_TIMEOUT": "20s", "WVS_SHUTDOWN_TIMEOUT": "20s"}
+_SHORT_GRACE: Final = {
+    "WORKER_SHUTDOWN_TIMEOUT": "20s",
+    "WVS_SHUTDOWN_TIMEOUT": "20s",
+    "EXECUTOR_SHUTDOWN_TIMEOUT": "20s",
+}
+# What an executor must not be able to reach, and so is not told.
+_CONTROL_PLANE: Final = ("WVS_DB_DSN", "WVS_REDIS_URL", "WVS_SECRET_KEY")
 _RESTARTS_WITHIN_SECONDS: Final = 60.0
 
 
@@ -55,6 +63,8 @@ class Stack:
         self._restarts: dict[str, deque[float]] = defaultdict(deque)
         self._secrets: Credentials
         self._postgres: PostgresServer | None = None
+        self._mounts: list[Path] = []
+        self._executor_addrs: list[str] = []
         self.environment: dict[str, str] = {}
         """What `env` says, and what the WVS processes get."""
 
@@ -72,6 +82,7 @@ class Stack:
         self.environment["WVS_REDIS_URL"] = self.config.redis_url or self._start_valkey()
         self.environment["EXECUTOR_MOUNT_PATH"] = self._file_system()
         self._run_jobs()
+        self._start_executors()
         self._start_programs()
         self._write_env()
 
@@ -99,7 +110,7 @@ class Stack:
 
     def _clear(self, said: str) -> None:
         found = clear_leftovers(
-            self.layout.mark, postgres_data=data_directory(self.layout.state), mounts=[self.layout.mountpoint]
+            self.layout.mark, postgres_data=data_directory(self.layout.state), mounts=self.layout.mountpoints()
         )
         if found:
             self._say(said.format(", ".join(found)))
@@ -130,7 +141,17 @@ class Stack:
             return str(own_directory(self.layout.plain_directory, 0o755))
         mount = self._mount()
         self._bring_up(mount)
+        self._mounts = [mount.path, *self._more_mounts(mount)]
         return str(mount.path)
+
+    def _more_mounts(self, first: Mount) -> Iterator[Path]:
+        """One for each executor but the first, as if they were on hosts of their own."""
+        for number in range(2, self.config.executors + 1):
+            volume = replace(first.volume, log=self.layout.log(f"juicefs-{number}"))
+            cache = self.layout.state / f"cache-{number}"
+            mount = Mount(volume, self.layout.another_mountpoint(number), cache, name=f"juicefs-{number}")
+            self._bring_up(mount)
+            yield mount.path
 
     def _mount(self) -> Mount:
         if self._postgres is None:  # WVS_DB_DSN was given: the volume's metadata still needs a server of its own
@@ -139,17 +160,37 @@ class Stack:
         return mount_of(self._postgres, self.layout, self._secrets)
 
     def _process_environment(self, **more: str) -> dict[str, str]:
-        """What a WVS process reads (SPEC §11), over what we inherit."""
+        """What a process of the control plane reads (SPEC §11), over what we inherit."""
         ours = {
             **self.environment,
             "WVS_SECRET_KEY": self._secrets.wvs_secret_key,
-            "EXECUTOR_ADDRS": "local",
+            "EXECUTOR_ADDRS": ",".join(self._executor_addrs) or "local",
             **more,
         }
-        inherited = {
-            name: value for name, value in self.config.environment.items() if name.removesuffix("_FILE") not in ours
-        }
-        return {**_SHORT_GRACE, **inherited, **ours}
+        if self._executor_addrs:  # it knows no mount then
+            del ours["EXECUTOR_MOUNT_PATH"]
+        return {**_SHORT_GRACE, **self._inherited({*ours, "EXECUTOR_MOUNT_PATH"}), **ours}
+
+    def _inherited(self, without: Collection[str]) -> dict[str, str]:
+        given = self.config.environment.items()
+        return {name: value for name, value in given if name.removesuffix("_FILE") not in without}
+
+    def _start_executors(self) -> None:
+        mounts = self._mounts or [Path(self.environment["EXECUTOR_MOUNT_PATH"])]
+        for number in range(1, self.config.executors + 1):
+            addr, metrics = f"{LOOPBACK}:{free_port()}", f"{LOOPBACK}:{free_port()}"
+            ours = {
+                "EXECUTOR_MOUNT_PATH": str(mounts[(number - 1) % len(mounts)]),
+                "EXECUTOR_GRPC_ADDR": addr,
+                "EXECUTOR_METRICS_ADDR": metrics,
+            }
+            if not self._mounts:  # an ordinary directory is served by the drivers that work anywhere
+                ours["EXECUTOR_CLONE_DRIVER"] = self.config.environment.get("EXECUTOR_CLONE_DRIVER", "copy")
+            environment = {**_SHORT_GRACE, **self._inherited({*ours, *_CONTROL_PLANE}), **ours}
+            name = f"executor-{number}"
+            log = self.layout.log(name)
+            self._bring_up(Program(name, EXECUTOR, environment, metrics, log, self.layout.mark))
+            self._executor_addrs.append(addr)
 
     def _run_jobs(self) -> None:
         begun = time.monotonic()
@@ -187,7 +228,7 @@ class Stack:
         return Program(name, arguments, environment, metrics_addr, self.layout.log(name), self.layout.mark)
 
     def _write_env(self) -> None:
-        pids = {f"WVS_PID_{service.name.upper()}": str(service.pid) for service in self._services}
+        pids = {f"WVS_PID_{service.name.upper().replace('-', '_')}": str(service.pid) for service in self._services}
         admin = {
             "WVS_ADMIN_USER": self._secrets.wvs_admin_user,
             "WVS_ADMIN_PASSWORD": self._secrets.wvs_admin_password,
