@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
+import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from wvs_agent import config
+from wvs_agent import config, conformance, conformance_checks, status
 from wvs_agent.config import FREEZER_VARIABLE, FreezerKind
+from wvs_agent.conformance import Finding, NotExaminedError, Verdict
 from wvs_agent.files import UnsafeFileError
 from wvs_agent.run import NotUsableError, OnSwitch, Run, RunOptions
 from wvs_agent.watcher import AttachTimeoutError
@@ -59,6 +63,37 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         return OWN_FAILURE
 
 
+def _status(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    try:
+        seen = status.look(options.workspace)
+    except OSError as error:
+        sys.stderr.write(f"wvs-agent: no workspace: {error}\n")
+        return USAGE
+    sys.stdout.write(json.dumps(seen.document()) + "\n" if options.json else "\n".join(seen.lines()) + "\n")
+    return 0 if seen.attached else 1
+
+
+def _conformance(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    root = Path(os.path.realpath(options.workspace))
+    findings: list[Finding] = []
+    try:
+        if options.init:
+            conformance.make_scratch(root)
+        with conformance.examined(root, timeout=options.timeout, lease=options.lease) as bench:
+            conformance.await_attached(bench, options.wait)
+            for finding in conformance_checks.examine(bench):
+                findings.append(finding)
+                if not options.json:
+                    sys.stdout.write(f"{finding.verdict:8} {finding.name}: {finding.detail}\n")
+                    sys.stdout.flush()
+    except (OSError, UnsafeFileError, NotExaminedError) as error:
+        sys.stderr.write(f"wvs-agent: not examined: {error}\n")
+        return USAGE
+    if options.json:
+        sys.stdout.write(json.dumps([dataclasses.asdict(finding) for finding in findings]) + "\n")
+    return 1 if any(finding.verdict is Verdict.FAILED for finding in findings) else 0
+
+
 def _signal(text: str) -> signal.Signals:
     name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
     try:
@@ -85,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"wvs-agent {_version()}")
     kinds = parser.add_subparsers(required=True, metavar="run | status | conformance")
     _add_run(kinds)
+    _add_status(kinds)
+    _add_conformance(kinds)
     return parser
 
 
@@ -114,6 +151,30 @@ def _add_run(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     run.add_argument("--attach-timeout", type=_seconds, default=60.0, metavar="SECONDS", help="default: 60")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND…", help="what to run")
     run.set_defaults(call=_run)
+
+
+def _add_status(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "say who is attached to a workspace, and what both sides said last"
+    codes = "Exit code: 0 somebody is attached, 1 nobody is, 2 this is no workspace."
+    shown = kinds.add_parser("status", help=text, description=f"{text.capitalize()}. {codes}")
+    _add_workspace(shown)
+    shown.add_argument("--json", action="store_true", help="as one JSON object")
+    shown.set_defaults(call=_status)
+
+
+def _add_conformance(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "check an agent, of whatever make, by playing the executor against it"
+    codes = "Exit code: 0 all is well, 1 a check failed, 2 it was not examined."
+    check = kinds.add_parser("conformance", help=text, description=f"{text.capitalize()}. {codes}")
+    _add_workspace(check)
+    check.add_argument(
+        "--init", action="store_true", help="first make DIR, a scratch workspace; switches are tried too"
+    )
+    check.add_argument("--wait", type=_seconds, default=30.0, metavar="SECONDS", help="for an agent to attach: 30")
+    check.add_argument("--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="for each answer: 30")
+    check.add_argument("--lease", type=_seconds, default=10.0, metavar="SECONDS", help="of each freeze: 10")
+    check.add_argument("--json", action="store_true", help="as one JSON list")
+    check.set_defaults(call=_conformance)
 
 
 def _add_workspace(parser: argparse.ArgumentParser) -> None:

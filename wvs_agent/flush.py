@@ -14,6 +14,7 @@ from typing import Final
 from wvs_agent import processes, protocol
 from wvs_agent.handles import descriptors, open_for_writing, shared_writable_mappings
 from wvs_agent.processes import PROC, Process
+from wvs_agent.refusal import FreezeRefusedError
 
 _KCMP: Final = {"x86_64": 312, "aarch64": 272, "riscv64": 272}
 _KCMP_FILES: Final = 2
@@ -23,7 +24,7 @@ _OPEN: Final = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 FileKey = tuple[int, int]
 
 
-class NotFlushedError(Exception):
+class NotFlushedError(FreezeRefusedError):
     """Something that is open for writing could not be flushed: a snapshot would lack its last bytes."""
 
 

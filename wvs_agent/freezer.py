@@ -11,6 +11,7 @@ from typing import Final
 from wvs_agent import processes
 from wvs_agent.cgroup import Cgroup
 from wvs_agent.processes import DEAD, Process
+from wvs_agent.refusal import FreezeRefusedError
 
 _FIRST_PAUSE: Final = 0.0005
 _LAST_PAUSE: Final = 0.005
@@ -20,7 +21,7 @@ _STALL: Final = 0.02
 Members = Callable[[], list[Process]]
 
 
-class NotStoppedError(Exception):
+class NotStoppedError(FreezeRefusedError):
     """Something of the tree runs on, or may: it must not be called frozen."""
 
 

@@ -16,6 +16,7 @@ from wvs_agent.freezer import Freezer, Members
 from wvs_agent.handles import old_handles_of
 from wvs_agent.keeper_link import KeeperLink, KeeperLostError
 from wvs_agent.protocol import Control, Lease
+from wvs_agent.refusal import FreezeRefusedError
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ _CURRENT_LIMIT: Final = 2.0
 _PULSE: Final = 0.02
 
 
-class SwitchRefusedError(Exception):
+class SwitchRefusedError(FreezeRefusedError):
     """The freeze would end in another tree, and the command is not to be switched."""
 
 

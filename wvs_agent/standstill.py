@@ -10,6 +10,7 @@ from typing import Final
 from wvs_agent import protocol
 from wvs_agent.handles import fsync_open_files, old_handles
 from wvs_agent.protocol import AgentState, AgentStatus, Control, ControlState, FileWatch, Lease, UnsafeFileError
+from wvs_agent.refusal import FreezeRefusedError
 from wvs_agent.watch import list_directory
 
 _log = logging.getLogger(__name__)
@@ -133,6 +134,9 @@ class Standstill:
             self._on_lease(request, self._lease)
             self._on_freeze()
             fsync_open_files(self._side.root)
+        except FreezeRefusedError as error:
+            _log.warning("the freeze is refused: %s", error)
+            return False
         except Exception:
             _log.exception("the freeze is refused: the program did not stop, or its files cannot be flushed")
             return False

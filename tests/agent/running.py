@@ -48,12 +48,8 @@ class Running:
 
     @property
     def keeper(self) -> Process:
-        """The keeper; waits for it."""
-        mine = (each for each in iter(self._keepers, None))
-        return eventually(lambda: next(mine), "a keeper")[0]
-
-    def _keepers(self) -> list[Process]:
-        return [each for each in processes.everyone() if each.parent == self.child.pid and each.state not in DEAD]
+        """The living keeper; waits for it."""
+        return eventually(lambda: next(iter(filter(is_keeper, self.everything())), None), "a keeper")  # type: ignore[return-value]
 
     def everything(self) -> list[Process]:
         """All living processes of the run: wvs-agent, its keeper, and whatever the command has become."""
@@ -62,10 +58,7 @@ class Running:
 
     def command(self) -> list[Process]:
         """The living processes of the command alone."""
-        mine = {self.child.pid} | {each.pid for each in self._keepers()}
-        return [
-            each for each in self.everything() if each.pid not in mine and processes.name_of(each.pid) != "wvs-keeper"
-        ]
+        return [each for each in self.everything() if each.pid != self.child.pid and not is_keeper(each)]
 
     def all_still(self) -> bool:
         """Whether no thread of the command runs, by what /proc says of each."""
@@ -115,6 +108,14 @@ def running(root: Path, command: Sequence[str], *options: str, **more: Any) -> I
         yield run
     finally:
         run.close()
+
+
+def is_keeper(process: Process) -> bool:
+    """Whether it is the second process of wvs-agent, by what it was started with."""
+    try:
+        return b"wvs_agent.keeper" in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def is_still(process: Process) -> bool:

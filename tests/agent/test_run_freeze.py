@@ -12,7 +12,7 @@ from executor.contract import StopSignal
 from executor.freeze import freeze
 from executor.layout import WorkspaceLayout
 from tests.agent.journals import assert_one_moment
-from tests.agent.running import GENTLE, JOURNAL, PYTHON, Running, is_still, running
+from tests.agent.running import GENTLE, JOURNAL, PYTHON, Running, is_keeper, is_still, running
 from tests.agent.scene import Limits, a_task, control_of, leave_control
 from tests.waiting import eventually
 from wvs_agent import processes, protocol
@@ -169,7 +169,7 @@ def wait_until_gone(run: Running) -> None:
     def gone() -> bool:
         free = run.lock_is_free()
         left = run.everything()
-        assert not (free and [each for each in left if processes.name_of(each.pid) != "wvs-keeper"])
+        assert not (free and [each for each in left if not is_keeper(each)])
         return not left
 
     eventually(gone, "all of it has ended")
