@@ -76,7 +76,8 @@ def act(calls: Sequence[Callable[[], object]], schedule: Schedule) -> tuple[Trac
             actor = actors[trace.choose(schedule, ready)]
             trace.said.append(f"  {actor.name} {actor.label}")
             actor.go_on()
-            _settle(actors)
+            # The others after it: what it does in this step may set them free.
+            _settle(sorted(actors, key=lambda other: other is not actor))
             if actor.is_blocked:
                 trace.said[-1] += " … waits"
     finally:

@@ -15,6 +15,9 @@ from tests.interleavings import inserts, runs
 from tests.interleavings.stage import every_order
 from tests.interleavings.world import World
 
+pytestmark = pytest.mark.timeout(600)
+"""Hundreds of plays in a test: seconds on a quiet machine, minutes on a busy one."""
+
 
 @pytest.mark.rule("P0-01")
 def test_a_switch_and_a_drop_of_one_snapshot_are_never_both_accepted(world: World) -> None:

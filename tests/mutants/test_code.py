@@ -18,7 +18,7 @@ from tests.interleavings.world import World, on_stage
 from tests.mutants import broken_code
 from tests.mutants.guards import without_for_everybody
 
-pytestmark = pytest.mark.rule("SPEC §6")
+pytestmark = [pytest.mark.rule("SPEC §6"), pytest.mark.timeout(600)]
 
 SWITCHES: Final = 2
 """So many interruptions are enough for each mutant to fall."""
