@@ -5,13 +5,13 @@ The generated modules import each other as if `wvs` were a package; here they li
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from grpc_tools import __file__ as _tools
-from grpc_tools import protoc
+from google.protobuf import __file__ as _protobuf
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 WIRE: Final = ROOT / "executor" / "wire"
@@ -23,9 +23,11 @@ _PACKAGE: Final = "wvs.executor.v1"
 def generate(directory: Path) -> None:
     """Write the stubs there. Raises RuntimeError when protoc refuses the file."""
     with tempfile.TemporaryDirectory() as made:
-        includes = [f"-I{ROOT / 'proto'}", f"-I{Path(_tools).parent / '_proto'}"]
+        includes = [f"-I{ROOT / 'proto'}", f"-I{Path(_protobuf).parents[2] / 'grpc_tools' / '_proto'}"]
         outputs = [f"--{kind}_out={made}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-        if protoc.main(["protoc", *includes, *_plugins(), *outputs, _PROTO]) != 0:
+        # In a process of its own: it starts its plugins by forking, which a process that uses gRPC may not survive.
+        protoc = [sys.executable, "-m", "grpc_tools.protoc", *includes, *_plugins(), *outputs, _PROTO]
+        if subprocess.run(protoc, check=False).returncode != 0:
             raise RuntimeError(f"protoc refuses {_PROTO}")
         for suffix in _SUFFIXES:
             name = f"executor{suffix}"
