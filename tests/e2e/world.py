@@ -21,11 +21,21 @@ from tasks.models import Op, Task
 from tasks.states import Status
 from tests.factories import new_token
 from tests.servers import environment_of_servers
+from tests.waiting import eventually
 from workspaces import services as workspaces
 from workspaces.models import Workspace
 from wvs_project.db import ClockTimestamp
 
 CRASH_LIMIT = 60.0
+
+
+def _nobody_holds_run() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+            "WHERE l.locktype = 'advisory' AND d.datname = current_database()"
+        )
+        return bool(cursor.fetchone()[0] == 0)
 
 
 @dataclass
@@ -93,6 +103,7 @@ class World:
             cwd=Path(__file__).parents[2],
         )
         assert ended.returncode == -signal.SIGKILL, f"{failpoint} was not reached: {ended.stdout}{ended.stderr}"
+        eventually(_nobody_holds_run, "PostgreSQL to notice the death")
 
     def _environment(self, failpoint: str) -> Mapping[str, str]:
         own = connection.settings_dict  # of the test database, which the servers' DSN does not name
