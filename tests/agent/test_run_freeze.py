@@ -112,7 +112,7 @@ def test_a_chain_of_orphans_that_never_rests_stands_still_in_a_cgroup(ws: Worksp
             with freeze(ws, a_task(), PATIENT, stop) as quiet:
                 before = chain.stat().st_size
                 assert run.all_still()
-                assert len(run.command()) == 2
+                assert len(run.command()) >= 2  # one more where a link was caught between its fork and its end
                 assert chain.stat().st_size == before
             assert quiet.report.resumed
             eventually(lambda before=before: chain.stat().st_size > before, "the chain goes on")  # type: ignore[misc]
