@@ -177,7 +177,8 @@ def wait_until_gone(run: Running) -> None:
         return not left
 
     eventually(gone, "all of it has ended")
-    assert run.lock_is_free()
+    # A process whose threads still end looks ended, and its files close last.
+    eventually(run.lock_is_free, "the lock is free")
 
 
 @pytest.mark.rule("H9")
