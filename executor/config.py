@@ -19,6 +19,7 @@ from executor.durations import parse_duration
 
 CLONE_DRIVERS: Final = ("auto", "juicefs", "reflink", "copy")
 LEAST_LEASE: Final = 3.0
+SWITCH: Final = ("on", "off")
 VERIFY_LEVELS: Final = ("on", "off", "full")
 SWITCH_MARGIN: Final = 1.0
 """Seconds of lease that must be left right before the switch (SPEC §8)."""
@@ -46,6 +47,8 @@ class ExecutorConfig:
     """on; off; or full: extended attributes are looked at too where that is slow (JuiceFS)."""
     juicefs: Path | None
     """The juicefs program; None if there is none."""
+    precopy: bool = True
+    """Whether a snapshot is cloned while the agent runs, and only what changed since is brought over in the freeze."""
 
     @property
     def protects_from_agent(self) -> bool:
@@ -119,6 +122,7 @@ def _read(env: FileAwareEnv) -> ExecutorConfig:
         clone_threads=env.int("EXECUTOR_CLONE_THREADS", 8),
         verify_quiet=env.str("EXECUTOR_VERIFY_QUIET", "on", validate=OneOf(VERIFY_LEVELS)),
         juicefs=_juicefs_program(env.str("EXECUTOR_JUICEFS", "")),
+        precopy=env.str("EXECUTOR_PRECOPY", "on", validate=OneOf(SWITCH)) == "on",
     )
 
 

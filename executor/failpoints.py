@@ -36,6 +36,7 @@ EXECUTOR_POINTS: Final = (
     "init.placed.live",
     "init.switched",
     "create.staged",
+    "create.precopied",
     "create.frozen",
     "create.cloned",
     "create.resumed",
@@ -51,10 +52,12 @@ EXECUTOR_POINTS: Final = (
     "drop.moved",
     "drop.deleted",
 )
+PRECOPY_POINTS: Final = ("create.looked", "create.copied", "create.brought")
+"""While an attached agent runs: after the first look, the clone, and what was brought over since."""
 UPKEEP_POINTS: Final = ("sweep.thawed", "sweep.moved", "purge.deleted")
 LOCK_POINTS: Final = ("fence.held", "fence.released")
 """Right after a workspace's lock was taken, and right before it is let go; they say which workspace."""
-POINTS: Final = frozenset(ENGINE_POINTS + EXECUTOR_POINTS + UPKEEP_POINTS + LOCK_POINTS)
+POINTS: Final = frozenset(ENGINE_POINTS + EXECUTOR_POINTS + PRECOPY_POINTS + UPKEEP_POINTS + LOCK_POINTS)
 
 _armed: dict[str, Callable[[str], None]] = {}
 

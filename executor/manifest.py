@@ -8,7 +8,6 @@ each entry's cost a request to the metadata engine, ten times all the rest, and 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -18,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from executor import tree
-from executor.tree import Check, Node
+from executor import survey, tree
+from executor.survey import Seen, Survey
+from executor.tree import Check
+from executor.xattrs import Xattrs
 
-_NO_XATTRS: Final = (errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES)
 _MTIME_BYTES: Final = 16
 _KINDS: Final = {False: "sha256", True: "sha256-xattrs"}
 
@@ -36,7 +36,7 @@ class Kept:
     size: int
     mtime_ns: int
     target: bytes
-    xattrs: tuple[tuple[str, bytes], ...]
+    xattrs: Xattrs
 
     def encode(self) -> bytes:
         """For the digest: every field with its length, so that no two entries run into one another."""
@@ -90,57 +90,38 @@ def digest_has_xattrs(digest: str) -> bool:
 
 def scan(root: str | os.PathLike[str], *, xattrs: bool, check: Check = lambda: None) -> Manifest:
     """Look at every entry of the tree. `check` is called at each directory. Raises OSError and what `check` raises."""
-    kept: dict[bytes, Kept] = {}
-    identity: dict[bytes, tuple[int, int, int]] = {}
-
-    def add(directory: int, node: Node) -> None:
-        kept[node.path] = _keep(directory, node, xattrs=xattrs)
-        status = node.status
-        changed = 0 if node.is_directory else status.st_ctime_ns
-        identity[node.path] = (status.st_dev, status.st_ino, changed)
-
-    def visit(directory: int, path: bytes, nodes: list[Node]) -> None:
-        check()
-        if not path:
-            add(directory, Node(b".", b"", os.fstat(directory)))
-        for node in nodes:
-            add(directory, node)
-
     with tree.open_root(root) as fd:
-        tree.walk(fd, visit)
-    return Manifest(kept, xattrs, identity)
+        return of_survey(survey.look(fd, xattrs=xattrs, check=check))
 
 
-def _keep(directory: int, node: Node, *, xattrs: bool) -> Kept:
-    status, mode = node.status, node.status.st_mode
-    is_link = stat.S_ISLNK(mode)
-    return Kept(
-        mode=mode,
-        uid=status.st_uid,
-        gid=status.st_gid,
-        size=status.st_size if stat.S_ISREG(mode) else 0,
-        mtime_ns=0 if node.is_directory else status.st_mtime_ns,
-        target=os.readlink(node.name, dir_fd=directory) if is_link else b"",
-        # User attributes live on files and directories only.
-        xattrs=read_xattrs(directory, node.name) if xattrs and (node.is_directory or stat.S_ISREG(mode)) else (),
-    )
+def of_survey(found: Survey) -> Manifest:
+    """What was looked at, as a manifest."""
+    kept, identity = {b"": keep(found.root)}, {b"": _identity(found.root)}
+    for path, entries in found.directories.items():
+        for name, seen in entries.items():
+            place = survey.below(path, name)
+            kept[place] = keep(seen)
+            identity[place] = _identity(seen)
+    return Manifest(kept, found.with_xattrs, identity)
 
 
-def place_of(directory: int, name: bytes) -> bytes:
-    """A path for calls that know no directory descriptor. The name itself is not followed by the l… calls."""
-    return b"/proc/self/fd/%d/%s" % (directory, name)
+def keep(seen: Seen) -> Kept:
+    """What a clone of the entry must have."""
+    mtime = 0 if seen.is_directory else seen.mtime_ns
+    return Kept(seen.mode, seen.uid, seen.gid, seen.size, mtime, seen.target, seen.xattrs)
 
 
-def read_xattrs(directory: int, name: bytes) -> tuple[tuple[str, bytes], ...]:
-    """Extended attributes, by name; none where the file system has none."""
-    place = place_of(directory, name)
-    try:
-        names = os.listxattr(place, follow_symlinks=False)
-        return tuple((key, os.getxattr(place, key, follow_symlinks=False)) for key in sorted(names))
-    except OSError as error:
-        if error.errno in _NO_XATTRS:
-            return ()
-        raise
+def change(path: bytes, before: Seen | None, after: Seen | None) -> str:
+    """What became of an entry, for people."""
+    if after is None:
+        return f"{text(path)} is gone"
+    if before is None:
+        return f"{text(path)} is new"
+    return f"{text(path)} differs: {before} became {after}"
+
+
+def _identity(seen: Seen) -> tuple[int, int, int]:
+    return seen.dev, seen.ino, 0 if seen.is_directory else seen.ctime_ns
 
 
 def _sized(data: bytes) -> bytes:
@@ -152,13 +133,14 @@ def _difference(before: Mapping[bytes, object], after: Mapping[bytes, object]) -
         return None
     for path in sorted(before.keys() | after.keys()):
         if path not in after:
-            return f"{_text(path)} is gone"
+            return f"{text(path)} is gone"
         if path not in before:
-            return f"{_text(path)} is new"
+            return f"{text(path)} is new"
         if before[path] != after[path]:
-            return f"{_text(path)} differs: {before[path]} became {after[path]}"
+            return f"{text(path)} differs: {before[path]} became {after[path]}"
     return None
 
 
-def _text(path: bytes) -> str:
+def text(path: bytes) -> str:
+    """A path for people, whatever bytes it is of."""
     return Path(os.fsdecode(path)).as_posix().encode("utf-8", "backslashreplace").decode()

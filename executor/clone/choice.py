@@ -52,7 +52,7 @@ def _juicefs(config: ExecutorConfig) -> CloneDriver:
         raise ExecutorConfigError(
             f"{mount} is mounted with --writeback: a snapshot could miss data that only this host has; mount without it"
         )
-    return JuiceFSDriver(config.juicefs, config.clone_threads)
+    return JuiceFSDriver(config.juicefs, config.clone_threads, mount)
 
 
 def identity_of(mount: Path) -> str:

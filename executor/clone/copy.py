@@ -11,24 +11,23 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
 
 from executor import tree
+from executor.clone.driver import Fill
 from executor.contract import ExecutorFault, FaultReason, Progress, ProgressSink, StopSignal
 from executor.fence import Held
-from executor.manifest import place_of, read_xattrs
 from executor.tree import Check, Node
+from executor.xattrs import place_of, read_xattrs
 
 FICLONE: Final = 0x40049409
-_CANNOT: Final = frozenset({errno.EINVAL, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.ETXTBSY})
+CANNOT: Final = frozenset({errno.EINVAL, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.ETXTBSY})
 _CHUNK: Final = 16 * 1024 * 1024
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_Fill = Callable[[int, int, int, Check], None]
 
 
 def copy_data(source: int, destination: int, size: int, check: Check) -> None:
@@ -46,7 +45,7 @@ def share_data(source: int, destination: int, size: int, check: Check) -> None:
     try:
         fcntl.ioctl(destination, FICLONE, source)
     except OSError as error:
-        if error.errno not in _CANNOT:
+        if error.errno not in CANNOT:
             raise
         copy_data(source, destination, size, check)
 
@@ -73,7 +72,7 @@ def _copy_piece(source: int, destination: int, start: int, size: int) -> int:
     try:
         return os.copy_file_range(source, destination, size, start, start)
     except OSError as error:
-        if error.errno not in _CANNOT:
+        if error.errno not in CANNOT:
             raise
         return os.pwrite(destination, os.pread(source, size, start), start)
 
@@ -82,10 +81,19 @@ class CopyDriver:
     """One tree copier; `fill` says how the bytes of a file get there."""
 
     copies_xattrs = True
+    clones_trees = False
 
-    def __init__(self, name: str, fill: _Fill) -> None:
+    def __init__(self, name: str, fill: Fill) -> None:
         self.name = name
         self._fill = fill
+
+    def fill(self, source: int, destination: int, size: int, check: Check) -> None:
+        """See driver."""
+        self._fill(source, destination, size, check)
+
+    def xattr_changes(self) -> object | None:
+        """They touch the ctime on every file system but JuiceFS."""
+        return ()
 
     def clone(self, source: Path, destination: Path, *, held: Held, stop: StopSignal, progress: ProgressSink) -> None:
         """Directories get their times and modes last, children first."""
@@ -110,7 +118,7 @@ class CopyDriver:
                 with tree.open_directory(origin, parent) as directory, tree.open_directory(target, parent) as into:
                     _finish(directory, into, node)
             _finish(origin, target, Node(b".", b"", os.fstat(origin)))
-            _flush(target)
+            flush(target)
 
     def delete(self, path: Path, *, stop: StopSignal, check: Check, lock_fd: int | None = None) -> None:
         """One name after the other."""
@@ -168,7 +176,7 @@ def _date(into: int, node: Node) -> None:
     os.utime(node.name, ns=times, dir_fd=into, follow_symlinks=False)
 
 
-def _flush(root: int) -> None:
+def flush(root: int) -> None:
     """Everything of that file system to disk: one call instead of an fsync for each file."""
     if _LIBC.syncfs(root) != 0:
         number = ctypes.get_errno()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from executor.contract import ProgressSink, StopSignal
 from executor.fence import Held
 from executor.tree import Check
+
+Fill = Callable[[int, int, int, Check], None]
+"""Brings the bytes of a file: from a descriptor, to a new one, so many; `check` now and then. Raises OSError."""
 
 
 class CloneDriver(Protocol):
@@ -24,6 +28,22 @@ class CloneDriver(Protocol):
         """Make `destination`, which must not exist, a durable copy of `source`.
 
         Raises ExecutorFault (CLONE_FAILED, NO_SPACE, FENCED), Stopped, OSError.
+        """
+        ...
+
+    @property
+    def clones_trees(self) -> bool:
+        """Whether a clone costs less than its entries one by one: by one command, not by a walk."""
+        ...
+
+    def fill(self, source: int, destination: int, size: int, check: Check) -> None:
+        """The bytes of one file into a new one, shared where the volume can. Raises OSError."""
+        ...
+
+    def xattr_changes(self) -> object | None:
+        """Equal to an earlier answer only if nobody has changed extended attributes through this mount since then.
+
+        Always equal where a change touches the ctime; None where it cannot be known.
         """
         ...
 

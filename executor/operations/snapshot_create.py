@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from executor import descriptor, failpoints, manifest, switch, tree
+from executor import descriptor, failpoints, manifest, precopy, survey, switch, tree
 from executor.attempt import Attempt
 from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome
 from executor.descriptor import Descriptor
 from executor.fence import Held
-from executor.freeze import freeze
+from executor.freeze import Freeze, freeze
 from executor.layout import snapshot_tree
 from executor.manifest import Manifest
+from executor.precopy import Precopy
+from executor.survey import Survey
 
+_log = logging.getLogger(__name__)
 _MOVED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 
 
 def run(attempt: Attempt) -> Outcome:
-    """Freeze, look (B), clone, look again (C must equal B), resume, compare the clone with B, publish."""
+    """Pre-copy; freeze, look (B), bring over or clone, look again (C must equal B), resume, compare with B, publish."""
     ws, request = attempt.ws, attempt.request
     with attempt.holding() as held:
         done = published(attempt)
@@ -33,9 +38,7 @@ def run(attempt: Attempt) -> Outcome:
             item = staging / "snapshot"
             item.mkdir(mode=0o700)
             failpoints.hit("create.staged")
-            before, agent = _clone_in_freeze(attempt, held, source, snapshot_tree(item))
-            failpoints.hit("create.resumed")
-            kept = _verified(attempt, held, snapshot_tree(item), before)
+            kept, agent = _copy(attempt, held, source, staging)
             failpoints.hit("create.verified")
             described = _describe(attempt, kept)
             descriptor.write(item, described)
@@ -69,24 +72,76 @@ def _source(attempt: Attempt) -> Path:
     return source
 
 
-def _clone_in_freeze(attempt: Attempt, held: Held, source: Path, copy: Path) -> tuple[Manifest | None, AgentReport]:
-    before: Manifest | None = None
+def _copy(attempt: Attempt, held: Held, source: Path, staging: Path) -> tuple[Manifest, AgentReport]:
+    """The tree in staging as the source was while it stood still, and what was seen of the agent."""
+    copy = snapshot_tree(staging / "snapshot")
+    with precopy.started(attempt, held, source, staging, copy) as early:
+        failpoints.hit("create.precopied")
+        frozen = _freeze(attempt, held, source, copy, early)
+        failpoints.hit("create.resumed")
+        if frozen.early is not None:
+            with attempt.timed("finish"):
+                frozen.early.finish()
+        kept, differs = _compare(attempt, held, copy, frozen.before)
+    if differs is not None and frozen.early is not None:
+        # Never seen; but a snapshot that an agent's restlessness could spoil again and again would never be made.
+        _log.warning("the pre-copy is not what was frozen, cloning in a freeze: %s", differs)
+        precopy.move_away(copy, staging)
+        frozen = _freeze(attempt, held, source, copy, None)
+        failpoints.hit("create.resumed")
+        kept, differs = _compare(attempt, held, copy, frozen.before)
+    if differs is not None:
+        raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"the clone is not what was frozen: {differs}")
+    return kept, frozen.agent
+
+
+@dataclass(frozen=True, slots=True)
+class _Frozen:
+    """What a freeze left."""
+
+    before: Survey | None
+    """The look B at the source; None if nobody wants to prove anything."""
+    early: Precopy | None
+    """None: the copy is a clone that was made in the freeze."""
+    agent: AgentReport
+
+
+def _freeze(attempt: Attempt, held: Held, source: Path, copy: Path, early: Precopy | None) -> _Frozen:
+    before: Survey | None = None
     with freeze(attempt.ws, attempt.request, attempt.config, attempt.stop) as quiet, _standing_still():
-        failpoints.hit("create.frozen")
-        if attempt.verifies:
-            with attempt.timed("scan"):
-                before = _scan(attempt, held, source)
-        with attempt.timed("clone"):
-            counting = attempt.counting(None if before is None else before.entries)
-            attempt.driver.clone(source, copy, held=held, stop=attempt.stop, progress=counting)
-        failpoints.hit("create.cloned")
-        if before is not None:
-            with attempt.timed("scan"):
-                moved = _scan(attempt, held, source).unchanged_since(before)
-            if moved is not None:
-                raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"the tree changed during the freeze: {moved}")
+        with tree.open_root(source) as root:
+            failpoints.hit("create.frozen")
+            if attempt.verifies or early is not None:
+                with attempt.timed("scan"):
+                    before = early.look() if early else survey.look(root, xattrs=attempt.scans_xattrs, check=held.check)
+            early = _caught_up(attempt, early, before, quiet, copy)
+            if early is None:
+                with attempt.timed("clone"):
+                    counting = attempt.counting(None if before is None else before.entries)
+                    attempt.driver.clone(source, copy, held=held, stop=attempt.stop, progress=counting)
+            failpoints.hit("create.cloned")
+            if before is not None and attempt.verifies:
+                with attempt.timed("scan"):
+                    moved = survey.changed_since(root, before, check=held.check)
+                if moved is not None:
+                    raise ExecutorFault(
+                        FaultReason.QUIESCE_VIOLATED, f"the tree changed during the freeze: {manifest.change(*moved)}"
+                    )
         quiet.check()
-    return before, quiet.report
+    return _Frozen(before if attempt.verifies else None, early, quiet.report)
+
+
+def _caught_up(
+    attempt: Attempt, early: Precopy | None, before: Survey | None, quiet: Freeze, copy: Path
+) -> Precopy | None:
+    """The pre-copy, which is now what the source is, or None: then nothing is in its place."""
+    if early is None or before is None:
+        return None
+    with attempt.timed("delta"):
+        if early.catch_up(before, quiet.report.agent_id):
+            return early
+        precopy.move_away(copy, attempt.staging)
+    return None
 
 
 @contextmanager
@@ -100,18 +155,11 @@ def _standing_still() -> Iterator[None]:
         raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"the tree changed during the freeze: {error}") from error
 
 
-def _scan(attempt: Attempt, held: Held, root: Path) -> Manifest:
-    return manifest.scan(root, xattrs=attempt.scans_xattrs, check=held.check)
-
-
-def _verified(attempt: Attempt, held: Held, copy: Path, before: Manifest | None) -> Manifest:
-    """What the clone holds; it must be what the source held while it stood still."""
+def _compare(attempt: Attempt, held: Held, copy: Path, before: Survey | None) -> tuple[Manifest, str | None]:
+    """What the copy holds, and how it differs from what the source held while it stood still, for people."""
     with attempt.timed("verify"):
-        kept = _scan(attempt, held, copy)
-    differs = None if before is None else kept.is_clone_of(before)
-    if differs is not None:
-        raise ExecutorFault(FaultReason.QUIESCE_VIOLATED, f"the clone is not what was frozen: {differs}")
-    return kept
+        kept = manifest.scan(copy, xattrs=attempt.scans_xattrs, check=held.check)
+        return kept, None if before is None else kept.is_clone_of(manifest.of_survey(before))
 
 
 def _describe(attempt: Attempt, kept: Manifest) -> Descriptor:

@@ -58,6 +58,7 @@ BAD = [
     ("EXECUTOR_CLONE_THREADS", "0"),
     ("EXECUTOR_CLONE_THREADS", "many"),
     ("EXECUTOR_VERIFY_QUIET", "maybe"),
+    ("EXECUTOR_PRECOPY", "maybe"),
     ("EXECUTOR_MOUNT_PATH", "relative/path"),
     ("EXECUTOR_JUICEFS", "/no/such/program"),
 ]
