@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -22,16 +21,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.trees import bare_clone, plant, remove
 from executor import failpoints
 from executor.config import read_config
 from executor.contract import ExecuteTask, OperationName, Outcome, Progress, StopSignal
 from executor.layout import Layout, WorkspaceLayout
 from executor.local import LocalExecutor
 from wvs_agent import QuiesceWatcher
-from wvs_project.stack.juicefs import Mount, Volume, juicefs_program, mounted
+from wvs_project.stack.juicefs import Mount, Volume, mounted
 from wvs_project.stack.postgres import Database, PostgresServer
-
-PER_DIRECTORY = 20
 
 
 class Bench:
@@ -75,32 +73,8 @@ class Bench:
         return name, self.run(OperationName.SNAPSHOT_CREATE, snapshot_id=name, source_live_id=live)
 
 
-def plant(root: Path, entries: int) -> list[Path]:
-    """That many entries: directories of twenty, with files of a few bytes."""
-    files: list[Path] = []
-    for number in itertools.count():
-        if len(files) + number >= entries:
-            return files
-        directory = root / f"d{number // 50:03}" / f"{number:05}" if number % 50 else root / f"d{number // 50:03}"
-        directory.mkdir(parents=True, exist_ok=True)
-        for index in range(min(PER_DIRECTORY, entries - len(files) - number - 1)):
-            files.append(directory / f"file-{index:02}")
-            files[-1].write_bytes(b"%d/%d\n" % (number, index))
-    raise AssertionError
-
-
 def _nobody(progress: Progress) -> None:
     """Progress is not looked at."""
-
-
-def bare_clone(source: Path, aside: Path) -> float:
-    """Seconds of the command."""
-    copy = aside / uuid.uuid4().hex
-    began = time.monotonic()
-    subprocess.run([juicefs_program(), "clone", "-p", source, copy], check=True, capture_output=True)
-    took = time.monotonic() - began
-    subprocess.run([juicefs_program(), "rmr", "--skip-trash", copy], check=True, capture_output=True)
-    return took
 
 
 class Changes:
@@ -151,7 +125,7 @@ def measure(mount: Path, entries: int, *, runs: int, precopy: bool, late: bool) 
         for _ in range(runs):
             bench.run(OperationName.SET_CURRENT, snapshot_id=name)
         result["set_current_standstill"] = _p50(bench.still)
-    subprocess.run([juicefs_program(), "rmr", "--skip-trash", bench.ws.root], check=True, capture_output=True)
+    remove(bench.ws.root)
     return result
 
 

@@ -9,55 +9,12 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import os
 import statistics
 import threading
 import time
-import uuid
 from pathlib import Path
 
-import httpx
-
-ENV_FILE = Path(".stack/env")
-
-
-def setting(name: str) -> str:
-    """From the environment, else from the stack's file."""
-    if name in os.environ:
-        return os.environ[name]
-    lines = ENV_FILE.read_text().splitlines() if ENV_FILE.exists() else []
-    for line in lines:
-        key, _, value = line.partition("=")
-        if key == name:
-            return value
-    raise SystemExit(f"{name} is not set, and not in {ENV_FILE}: is the stack up?")
-
-
-class Client:
-    """A client of the API that keeps its connection."""
-
-    def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=90)
-
-    def post(self, path: str, body: dict[str, object]) -> dict[str, str]:
-        """An asynchronous write with a fresh key."""
-        answer = self.http.post(path, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
-        answer.raise_for_status()
-        return dict(answer.json())
-
-    def wait(self, task_id: str, seconds: int = 60) -> None:
-        """Until the task is finished."""
-        while True:
-            answer = self.http.get(f"/v1/tasks/{task_id}", params={"wait": seconds})
-            if answer.json()["ended_at"] is not None:
-                return
-            time.sleep(float(answer.headers.get("Retry-After", 0)))
-
-    def workspace(self) -> str:
-        """A fresh one, ACTIVE."""
-        wsid = f"bench-{uuid.uuid4().hex[:12]}"
-        self.wait(self.post("/v1/workspaces", {"wsid": wsid, "owner": "benchmark"})["init_task_id"])
-        return wsid
+from benchmarks.stack import Client, setting
 
 
 def keep_waiting(url: str, task_id: str, until: threading.Event) -> None:
@@ -73,7 +30,7 @@ def posts(client: Client, wsid: str, count: int) -> list[float]:
     taken = []
     for _ in range(count):
         begin = time.perf_counter()
-        task = client.post(f"/v1/workspaces/{wsid}/snapshots", {})
+        task = client.post(f"/v1/workspaces/{wsid}/snapshots")
         taken.append(time.perf_counter() - begin)
         client.http.post(f"/v1/tasks/{task['task_id']}:cancel")
     return taken
@@ -88,7 +45,7 @@ def measure(url: str, mount: Path, clients: int, count: int, rounds: int) -> dic
         fcntl.flock(lock, fcntl.LOCK_EX)
         for _ in range(rounds):
             taken["none"] += posts(client, busy, count)
-            task_id = client.post(f"/v1/workspaces/{hanging}/snapshots", {})["task_id"]
+            task_id = client.post(f"/v1/workspaces/{hanging}/snapshots")["task_id"]
             over = threading.Event()
             waiters = [threading.Thread(target=keep_waiting, args=(url, task_id, over)) for _ in range(clients)]
             for waiter in waiters:

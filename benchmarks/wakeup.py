@@ -13,20 +13,16 @@ import os
 import random
 import sys
 import time
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 from statistics import quantiles
 
 import django
-import httpx
 import psycopg
 
-ROOT = Path(__file__).resolve().parent.parent
-ENV_FILE = ROOT / ".stack" / "env"
+from benchmarks.stack import ROOT, Client, setting
+
 GOAL_P50_MS, GOAL_P99_MS = 10.0, 50.0
 WARM_UP = 10
-LIMIT = 30.0
 
 # The commit's own time where the server keeps it, else the insert's, which is a little earlier: never flattering.
 _WAITS = """
@@ -34,18 +30,6 @@ SELECT EXTRACT(EPOCH FROM t.started_at - {accepted})::float8 * 1000
 FROM tasks t JOIN audit a ON a.event_id = (SELECT min(event_id) FROM audit WHERE task_id = t.task_id)
 WHERE t.task_id = ANY(%s) AND t.attempt = 1
 """
-
-
-def setting(name: str) -> str:
-    """From the environment, else from the running stack's file. Exits naming what is missing."""
-    if name in os.environ:
-        return os.environ[name]
-    lines = ENV_FILE.read_text().splitlines() if ENV_FILE.exists() else []
-    for line in lines:
-        key, _, value = line.removeprefix("export ").partition("=")
-        if key == name:
-            return value.strip("'\"")
-    sys.exit(f"{name} is not set and {ENV_FILE} does not give it: start the stack with `make up`")
 
 
 def pause() -> None:
@@ -58,52 +42,21 @@ def pause() -> None:
 
 def measure_stack(runs: int) -> tuple[list[float], str]:
     """Milliseconds of each run, and what they are."""
-    with httpx.Client(base_url=setting("WVS_API_URL"), timeout=LIMIT) as api:
-        wsid = f"bench-{uuid.uuid4().hex[:12]}"
-        wait_for(api, post(api, "/v1/workspaces", {"wsid": wsid, "owner": "benchmark"})["init_task_id"])
-        try:
-            tasks = [snapshot(api, wsid) for _ in range(WARM_UP + runs)][WARM_UP:]
-        finally:
-            clean_up(api, wsid)
+    api = Client(setting("WVS_API_URL"))
+    wsid = api.workspace()
+    try:
+        tasks = [snapshot(api, wsid) for _ in range(WARM_UP + runs)][WARM_UP:]
+    finally:
+        api.clean_up(wsid)
     return read_waits(tasks)
 
 
-def post(api: httpx.Client, path: str, body: dict[str, str]) -> dict[str, str]:
-    """One accepted write."""
-    answer = api.post(path, json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
-    answer.raise_for_status()
-    accepted: dict[str, str] = answer.json()
-    return accepted
-
-
-def wait_for(api: httpx.Client, task_id: str) -> None:
-    """Until the task is finished; exits if it did not succeed."""
-    end = time.monotonic() + LIMIT
-    while time.monotonic() < end:
-        task = api.get(f"/v1/tasks/{task_id}", params={"wait": 5}).raise_for_status().json()
-        if task["status"] == "SUCCEEDED":
-            return
-        if task["status"] in ("DEAD", "CANCELED"):
-            sys.exit(f"{task_id} is {task['status']}: {task['error']}")
-    sys.exit(f"{task_id} did not end within {LIMIT:g} s")
-
-
-def snapshot(api: httpx.Client, wsid: str) -> str:
+def snapshot(api: Client, wsid: str) -> str:
     """One snapshot of an empty tree, begun while nothing else is to be done."""
     pause()
-    task_id = post(api, f"/v1/workspaces/{wsid}/snapshots", {})["task_id"]
-    wait_for(api, task_id)
+    task_id = api.post(f"/v1/workspaces/{wsid}/snapshots")["task_id"]
+    api.succeeded(task_id)
     return task_id
-
-
-def clean_up(api: httpx.Client, wsid: str) -> None:
-    """Drop the snapshots and disable the workspace."""
-    while items := api.get(f"/v1/workspaces/{wsid}/snapshots", params={"limit": 100}).json()["items"]:
-        for item in items:
-            path = f"/v1/workspaces/{wsid}/snapshots/{item['snapshot_id']}"
-            answer = api.delete(path, headers={"Idempotency-Key": uuid.uuid4().hex}).raise_for_status()
-            wait_for(api, answer.json()["task_id"])
-    api.delete(f"/v1/workspaces/{wsid}").raise_for_status()
 
 
 def read_waits(tasks: list[str]) -> tuple[list[float], str]:
