@@ -65,7 +65,7 @@ def measure(api: Client, mount: Path, entries: int, runs: int) -> dict[str, obje
                 bare.append(bare_clone((root / "current").resolve(), aside))
                 made = time_of("snapshot", lambda: api.post(f"/v1/workspaces/{wsid}/snapshots"))
                 body: dict[str, object] = {"snapshot_id": made["snapshot_id"]}
-                time_of("set_current", lambda body=body: api.post(f"/v1/workspaces/{wsid}/current", body))  # type: ignore[misc]
+                time_of("set_current", lambda body=body: api.post(f"/v1/workspaces/{wsid}/current:set", body))  # type: ignore[misc]
     finally:
         remove(aside)
     api.clean_up(wsid)

@@ -35,12 +35,14 @@ class Client:
 
     def post(self, path: str, body: dict[str, object] | None = None) -> dict[str, str]:
         """An asynchronous write with a fresh key."""
-        answer = self.http.post(path, json=body or {}, headers={"Idempotency-Key": uuid.uuid4().hex})
-        return dict(answer.raise_for_status().json())
+        return self._write("POST", path, body or {})
 
     def delete(self, path: str) -> dict[str, str]:
         """A drop with a fresh key."""
-        answer = self.http.delete(path, headers={"Idempotency-Key": uuid.uuid4().hex})
+        return self._write("DELETE", path, None)
+
+    def _write(self, method: str, path: str, body: dict[str, object] | None) -> dict[str, str]:
+        answer = self.http.request(method, path, json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
         return dict(answer.raise_for_status().json())
 
     def ended(self, task_id: str, limit: float = LIMIT) -> dict[str, object]:
@@ -68,7 +70,13 @@ class Client:
 
     def clean_up(self, wsid: str) -> None:
         """Drop the snapshots that can be dropped, and disable the workspace."""
-        while items := self.http.get(f"/v1/workspaces/{wsid}/snapshots", params={"limit": 100}).json()["items"]:
-            for item in items:
-                self.ended(self.delete(f"/v1/workspaces/{wsid}/snapshots/{item['snapshot_id']}")["task_id"])
+        current = self.http.get(f"/v1/workspaces/{wsid}").raise_for_status().json()["current_snapshot_id"]
+        path = f"/v1/workspaces/{wsid}/snapshots"
+        while True:
+            items = self.http.get(path, params={"limit": 100}).raise_for_status().json()["items"]
+            names = [item["snapshot_id"] for item in items if item["snapshot_id"] != current]
+            if not names:
+                break
+            for name in names:
+                self.ended(self.delete(f"{path}/{name}")["task_id"])
         self.http.delete(f"/v1/workspaces/{wsid}").raise_for_status()

@@ -120,7 +120,7 @@ class Precopy:
 
 def _approach(attempt: Attempt, held: Held, bringer: Bringer, copied: Copied) -> Copied:
     """Bring over what changed meanwhile, while the agent goes on; the answer is what the copy is then."""
-    filled = attempt.driver.clones_trees
+    filled = bool(copied.claims[b""])
     for _ in range(_ROUNDS):
         now = _look_again(bringer, copied, held, moving=True) if filled else copied.base
         plan = copied.plan(now)
@@ -195,8 +195,11 @@ def _begin(stack: ExitStack, attempt: Attempt, held: Held, source: Path, staging
 
 
 def _copy(attempt: Attempt, held: Held, source: Path, copy: Path, first: Survey) -> Copied:
-    """A whole clone where that is one command; else an empty directory, which is filled one by one."""
-    if not attempt.driver.clones_trees:
+    """A whole clone where that is one command; else an empty directory, which is filled one by one.
+
+    A few entries are brought over sooner than the command has started.
+    """
+    if not attempt.driver.clones_trees or first.entries <= _LITTLE:
         copy.mkdir(mode=0o700)
         return Copied.nothing(first)
     counting = attempt.counting(first.entries)

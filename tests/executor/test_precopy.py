@@ -55,8 +55,15 @@ class Scene:
     def _look(self) -> None:
         self.frozen = portrait(self.tree)
 
-    def plant_twins(self) -> tuple[Path, Path]:
-        """Two directories which differ in nothing but the bytes of their files."""
+    def plant_twins(self, *, few: bool = False) -> tuple[Path, Path]:
+        """Two directories which differ in nothing but the bytes of their files.
+
+        Beside them so many others that a clone is worth its command, unless there are to be `few`.
+        """
+        if not few:
+            (self.tree / "others").mkdir()
+            for number in range(20):
+                (self.tree / "others" / f"{number}").touch()
         made = []
         for name, letter in (("top/in", b"o"), ("other", b"x")):
             directory = self.tree / name
@@ -144,12 +151,13 @@ def test_an_agent_that_never_rests_until_it_is_frozen_has_snapshots_of_its_momen
         thread.join(LIMIT)
 
 
+@pytest.mark.parametrize("few", [False, True], ids=["many entries", "few entries"])
 @pytest.mark.parametrize("young", [False, True], ids=["of old", "touched right before"])
 @pytest.mark.parametrize("whole", [False, True], ids=["the directory", "its parent"])
 def test_a_directory_that_was_another_one_during_the_clone_is_copied_anew(
-    scene: Scene, whole: bool, young: bool
+    scene: Scene, whole: bool, young: bool, few: bool
 ) -> None:
-    one, other = scene.plant_twins()
+    one, other = scene.plant_twins(few=few)
     if whole:
         (scene.tree / "elsewhere").mkdir()
         other = other.rename(scene.tree / "elsewhere" / "in")
@@ -171,9 +179,10 @@ def write_unseen(path: Path) -> None:
     put_back(path)
 
 
+@pytest.mark.parametrize("few", [False, True], ids=["many entries", "few entries"])
 @pytest.mark.parametrize("point", POINTS)
-def test_a_write_that_only_the_ctime_tells_of_is_in_the_snapshot(scene: Scene, point: str) -> None:
-    one, _ = scene.plant_twins()
+def test_a_write_that_only_the_ctime_tells_of_is_in_the_snapshot(scene: Scene, point: str, few: bool) -> None:
+    one, _ = scene.plant_twins(few=few)
     scene.assert_grown_old()
     failpoints.arm(point, lambda: write_unseen(one / "file"))
     with scene.attached():
