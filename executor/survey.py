@@ -1,34 +1,25 @@
 """Looking at a tree as fast as it goes: every entry's lstat, in several threads (SPEC §7 "Scans").
 
-A directory is opened below its parent's descriptor while that is open, so that a look costs one look-up for each
-directory, however deep it lies; each lstat comes right after its name was listed (H2).
+Each lstat comes right after its name was listed, which refreshes what the mount has in its caches (H2).
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from executor import tree
+from executor.parallel_walk import VANISHED, walk
 from executor.tree import Check
 from executor.xattrs import Xattrs, read_xattrs
 
 YOUNG_NS: Final = 100_000_000
 """What changed less than this before a look may change again and show the same times: JuiceFS leaves a directory's
 times alone for 100 ms, and a disk's clock ticks every few milliseconds."""
-VANISHED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENODATA, errno.EINVAL, errno.ESTALE})
-"""What one hears of an entry that went, or became something else, between its being listed and being looked at."""
-THREADS: Final = 3
-"""More gain nothing: the interpreter runs one at a time, and what they wait for is the metadata engine."""
-_HELD_OPEN: Final = 128
-"""Directories kept open for those below them; beyond that they are opened from the root again."""
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Seen(NamedTuple):
@@ -97,7 +88,7 @@ def look(
     """
     began = time.time_ns()
     found: dict[bytes, Entries] = {}
-    own = walk(root, found.__setitem__, xattrs=xattrs, check=check, known=known, moving=moving)
+    own = _walk(root, found.__setitem__, xattrs=xattrs, check=check, known=known, moving=moving)
     return Survey(own, found, began, xattrs)
 
 
@@ -117,7 +108,7 @@ def changed_since(
         if entries != then:
             differing.extend(_differing(path, then, entries))
 
-    own = walk(root, compare, xattrs=before.with_xattrs, check=check, known=before, moving=False)
+    own = _walk(root, compare, xattrs=before.with_xattrs, check=check, known=before, moving=False)
     if own.without_times() != before.root.without_times():
         return b"", before.root, own
     return min(differing, default=None, key=lambda found: found[0])
@@ -137,20 +128,19 @@ def below(path: bytes, name: bytes) -> bytes:
     return path + b"/" + name if path else name
 
 
-def walk(root: int, receive: Receive, *, xattrs: bool, check: Check, known: Survey | None, moving: bool) -> Seen:
+def _walk(root: int, receive: Receive, *, xattrs: bool, check: Check, known: Survey | None, moving: bool) -> Seen:
     """Call `receive(path, entries)` for each directory, by any thread; the answer is the root's own look."""
+    reader = _Reader(xattrs, known, moving)
     with tree.open_directory(root, b"") as own:
-        seen = _Reader(xattrs, known, moving).see(own, b".", known.root if known else None)
-    _Walk(root, receive, check, _Reader(xattrs, known, moving)).run(THREADS)
+        seen = reader.see(own, b".", known.root if known else None)
+
+    def visit(directory: int, path: bytes) -> list[bytes]:
+        entries = reader.list(directory, path)
+        receive(path, entries)
+        return [name for name, seen in entries.items() if seen.is_directory]
+
+    walk(root, visit, check=check, vanished=(lambda path: receive(path, {})) if moving else None)
     return seen
-
-
-class _Open:
-    """A directory's descriptor, open until everything below it was opened."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.users = 1
 
 
 class _Reader:
@@ -159,7 +149,7 @@ class _Reader:
     def __init__(self, xattrs: bool, known: Survey | None, moving: bool) -> None:
         self._xattrs = xattrs
         self._known = known
-        self.moving = moving
+        self._moving = moving
 
     def list(self, directory: int, path: bytes) -> Entries:
         """What a directory holds."""
@@ -171,7 +161,7 @@ class _Reader:
                 try:
                     found[name] = self.see(directory, name, then.get(name))
                 except OSError as error:
-                    if not (self.moving and error.errno in VANISHED):
+                    if not (self._moving and error.errno in VANISHED):
                         raise
         return found
 
@@ -204,109 +194,3 @@ class _Reader:
         ):
             return then.target
         return os.readlink(name, dir_fd=directory)
-
-
-@dataclass(slots=True)
-class _Walk:
-    """The directories that wait, and who takes them; the last that was found is taken first, so that few stay open."""
-
-    root: int
-    receive: Receive
-    check: Check
-    reader: _Reader
-    waiting: list[tuple[bytes, bytes, _Open | None]] = field(default_factory=list)
-    busy: int = 0
-    held_open: int = 0
-    errors: list[BaseException] = field(default_factory=list)
-    turn: threading.Condition = field(default_factory=threading.Condition)
-
-    def run(self, threads: int) -> None:
-        """Until nothing waits. Raises the first error of any thread."""
-        self.waiting.append((b"", b".", None))
-        self._one()
-        helpers = []
-        if len(self.waiting) > 1 and not self.errors:
-            helpers = [threading.Thread(target=self._work, daemon=True) for _ in range(threads - 1)]
-        for helper in helpers:
-            helper.start()
-        self._work()
-        for helper in helpers:
-            helper.join()
-        for _, _, parent in self.waiting:
-            self._leave(parent)
-        if self.errors:
-            raise self.errors[0]
-
-    def _work(self) -> None:
-        while self._one():
-            pass
-
-    def _one(self) -> bool:
-        """Take one directory; False once there will be none any more."""
-        with self.turn:
-            while not self.waiting and self.busy and not self.errors:
-                self.turn.wait()
-            if self.errors or not self.waiting:
-                return False
-            path, name, parent = self.waiting.pop()
-            self.busy += 1
-        found: list[tuple[bytes, bytes, _Open | None]] = []
-        try:
-            found = self._take(path, name, parent)
-        except BaseException as error:
-            self.errors.append(error)
-        finally:
-            with self.turn:
-                self.waiting.extend(found)
-                self.busy -= 1
-                self.turn.notify_all()
-        return True
-
-    def _take(self, path: bytes, name: bytes, parent: _Open | None) -> list[tuple[bytes, bytes, _Open | None]]:
-        try:
-            self.check()
-            fd = self._open(path, name, parent)
-        except OSError as error:
-            if not (self.reader.moving and path and error.errno in VANISHED):
-                raise
-            self.receive(path, {})
-            return []
-        finally:
-            self._leave(parent)
-        own = self._keep(fd)
-        try:
-            entries = self.reader.list(fd, path)
-            self.receive(path, entries)
-            names = [entry for entry, seen in entries.items() if stat.S_ISDIR(seen.mode)]
-            with self.turn:
-                if own is not None:
-                    own.users += len(names)
-            return [(below(path, entry), entry, own) for entry in reversed(names)]
-        finally:
-            if own is None:
-                os.close(fd)
-            else:
-                self._leave(own)
-
-    def _open(self, path: bytes, name: bytes, parent: _Open | None) -> int:
-        if parent is not None:
-            return os.open(name, _DIRECTORY, dir_fd=parent.fd)
-        with tree.open_directory(self.root, path) as fd:
-            return os.dup(fd)
-
-    def _keep(self, fd: int) -> _Open | None:
-        with self.turn:
-            if self.held_open >= _HELD_OPEN:
-                return None
-            self.held_open += 1
-            return _Open(fd)
-
-    def _leave(self, place: _Open | None) -> None:
-        if place is None:
-            return
-        with self.turn:
-            place.users -= 1
-            if place.users:
-                return
-            self.held_open -= 1
-        os.close(place.fd)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from executor import failpoints, tree
+from executor import failpoints, survey, tree
 from executor.config import ExecutorConfig
 from executor.contract import ExecuteTask, ExecutorFault, FaultReason, OperationName, Outcome, StopSignal, live_id_for
 from executor.layout import Layout, WorkspaceLayout, snapshot_tree
@@ -248,8 +248,8 @@ def test_a_scan_sees_what_another_mount_wrote_however_long_its_own_mount_caches(
 def look(directory: Path) -> dict[bytes, tuple[int, int, int]]:
     """What the executor's scan of one directory sees."""
     with tree.open_root(directory) as fd:
-        nodes = tree.list_nodes(fd, b"")
-    return {node.name: (node.status.st_ino, node.status.st_size, node.status.st_ctime_ns) for node in nodes}
+        entries = survey.look(fd, xattrs=False).directories[b""]
+    return {name: (seen.ino, seen.size, seen.ctime_ns) for name, seen in entries.items()}
 
 
 @pytest.mark.rule("H6")
