@@ -1,7 +1,8 @@
 """How long the agent stands still for a snapshot and for a switch, beside the bare `juicefs clone -p` of the same tree.
 
-One run: a JuiceFS volume of its own, an agent attached through the same mount, trees of the given sizes. While a
-snapshot is being copied one entry in a hundred is changed. Ratios within one run are what counts; the output is JSON.
+One run: a JuiceFS volume of its own, an agent attached through the same mount (or another one), trees of the given
+sizes. While a snapshot is being copied one entry in a hundred is changed. Ratios within one run are what counts; the
+output is JSON.
 """
 
 from __future__ import annotations
@@ -31,19 +32,22 @@ from wvs_agent import QuiesceWatcher
 from wvs_project.stack.juicefs import Mount, Volume, mounted
 from wvs_project.stack.postgres import Database, PostgresServer
 
+_DEFAULT_CACHES = dict.fromkeys(("attr-cache", "entry-cache", "dir-entry-cache"), "1.0")
+
 
 class Bench:
-    """A workspace with its agent."""
+    """A workspace with its agent, which works through the mount `agents`."""
 
-    def __init__(self, mount: Path, entries: int, *, precopy: bool) -> None:
+    def __init__(self, mount: Path, agents: Path, entries: int, *, precopy: bool) -> None:
         config = dataclasses.replace(read_config(), mount_path=mount, clone_driver="juicefs", precopy=precopy)
         self.executor = LocalExecutor(config)
         self.ws: WorkspaceLayout = Layout(mount).workspace(f"b{uuid.uuid4().hex[:10]}")
+        self.agent_root = agents / self.ws.wsid
         self._fences = itertools.count(1)
         self.still: list[float] = []
         self._began = 0.0
         self.run(OperationName.INIT_WORKSPACE)
-        self.files = plant(self.ws.live("initial"), entries)
+        self.files = plant(self.agent_root / "live" / "initial", entries)
 
     def run(self, op: OperationName, **fields: str) -> Outcome:
         """One task."""
@@ -58,7 +62,7 @@ class Bench:
 
     def attached(self) -> QuiesceWatcher:
         """The agent: it notes how long it stood still, from when it heard the request."""
-        return QuiesceWatcher(self.ws.root, self._freeze, self._resume)
+        return QuiesceWatcher(self.agent_root, self._freeze, self._resume)
 
     def _freeze(self) -> None:
         self._began = time.monotonic()
@@ -99,12 +103,18 @@ class Changes:
             path.write_bytes(os.urandom(16))
 
 
-def measure(mount: Path, entries: int, *, runs: int, precopy: bool, late: bool) -> dict[str, object]:
+def asked(outcome: Outcome) -> float:
+    """Seconds from the request to the executor's word to go on."""
+    assert outcome.agent is not None
+    return outcome.agent.wait_seconds + outcome.agent.freeze_seconds
+
+
+def measure(mount: Path, agents: Path, entries: int, *, runs: int, precopy: bool, late: bool) -> dict[str, object]:
     """All numbers of one size."""
-    bench = Bench(mount, entries, precopy=precopy)
+    bench = Bench(mount, agents, entries, precopy=precopy)
     changes = Changes(bench.files)
     failpoints.arm("create.precopied" if late else "create.looked", changes.begin)
-    bare, shares = [], []
+    bare, shares, requests = [], [], []
     result: dict[str, object] = {"entries": entries, "precopy": precopy, "changes": "late" if late else "meanwhile"}
     with bench.attached():
         time.sleep(0.5)
@@ -114,17 +124,18 @@ def measure(mount: Path, entries: int, *, runs: int, precopy: bool, late: bool) 
             failpoints.arm("create.frozen", changes.end)
             name, outcome = bench.snapshot()
             shares.append(bench.still[-1])
+            requests.append(asked(outcome))
             for key, seconds in outcome.timings.items():
                 timings.setdefault(key, []).append(seconds)
         failpoints.disarm_all()
         snapshots = _p50(shares)
         result |= {"bare_clone": _p50(bare), "create_standstill": snapshots, "ratio": round(snapshots / _p50(bare), 3)}
+        result["create_asked_to_told"] = _p50(requests)
         result["ratios"] = [round(still / clone, 3) for still, clone in zip(shares, bare, strict=True)]
         result["timings"] = {key: [round(value, 3) for value in values] for key, values in timings.items()}
         bench.still.clear()
-        for _ in range(runs):
-            bench.run(OperationName.SET_CURRENT, snapshot_id=name)
-        result["set_current_standstill"] = _p50(bench.still)
+        requests = [asked(bench.run(OperationName.SET_CURRENT, snapshot_id=name)) for _ in range(runs)]
+        result |= {"set_current_standstill": _p50(bench.still), "set_current_asked_to_told": _p50(requests)}
     remove(bench.ws.root)
     return result
 
@@ -133,8 +144,11 @@ def _p50(values: list[float]) -> float:
     return round(statistics.median(values), 4)
 
 
-def run_on_volume(base: Path, work: Callable[[Path], None]) -> None:
-    """With a PostgreSQL and a JuiceFS volume of its own."""
+def run_on_volume(base: Path, work: Callable[[Path, Path], None], *, two_mounts: bool = False) -> None:
+    """With a PostgreSQL and a JuiceFS volume of its own: the executor's mount and the agent's, which may be the same.
+
+    Another mount has JuiceFS's own cache times, of a second, as an agent's host has it.
+    """
     with ExitStack() as stack:
         base.chmod(0o755)
         server = PostgresServer(base, log=base / "postgres.log", password=uuid.uuid4().hex, durable=False)
@@ -147,7 +161,11 @@ def run_on_volume(base: Path, work: Callable[[Path], None]) -> None:
         volume = Volume(url, database.password, base / "objects", base / "juicefs.log", mark=str(base))
         volume.format()
         mount = stack.enter_context(mounted(Mount(volume, base / "ws", base / "cache")))
-        work(mount.path)
+        if two_mounts:
+            other = Mount(volume, base / "agents", base / "agents-cache", caches=_DEFAULT_CACHES)
+            work(mount.path, stack.enter_context(mounted(other)).path)
+        else:
+            work(mount.path, mount.path)
 
 
 def main() -> None:
@@ -157,16 +175,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--no-precopy", action="store_true", help="clone in the freeze, to compare")
     parser.add_argument("--late", action="store_true", help="the changes come right before the freeze, all at once")
+    parser.add_argument("--two-mounts", action="store_true", help="the agent works through a mount of its own")
     options = parser.parse_args()
 
-    def work(mount: Path) -> None:
+    def work(mount: Path, agents: Path) -> None:
         for entries in options.entries:
-            found = measure(mount, entries, runs=options.runs, precopy=not options.no_precopy, late=options.late)
+            precopy = not options.no_precopy
+            found = measure(mount, agents, entries, runs=options.runs, precopy=precopy, late=options.late)
             sys.stdout.write(json.dumps(found) + "\n")
             sys.stdout.flush()
 
     with TemporaryDirectory(prefix="wvs-bench-") as base:
-        run_on_volume(Path(base).resolve(), work)
+        run_on_volume(Path(base).resolve(), work, two_mounts=options.two_mounts)
 
 
 if __name__ == "__main__":

@@ -105,3 +105,14 @@ def test_an_agent_that_takes_anothers_place_during_the_copy_is_not_believed(stag
         second.__exit__(None, None, None)
     assert cloned_in_the_freeze(outcome)
     assert outcome.entries == sum(1 for _ in tree.rglob("*"))
+
+
+def test_for_an_agent_that_answered_elsewhere_no_second_copy_is_made_in_vain(stage: Stage) -> None:
+    plant(stage)
+    begun: list[bool] = []
+    failpoints.arm("create.looked", lambda: begun.append(True))
+    with attached(stage):
+        for _ in range(3):
+            stage.snapshot()
+    one_mount = stage.views.agent_root == stage.ws.root
+    assert len(begun) == (3 if one_mount else 1)
