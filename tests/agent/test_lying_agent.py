@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_however_often_it_is_tried_a_lying_agent_gets_no_snapshot(make_site: Mak
     with spoken(AGENT, site.ws.root, "--lie") as agent:
         agent.hear("attached")
         for attempt in range(ATTEMPTS):
-            failpoints.arm("create.copied", lambda attempt=attempt: copied_early.append(attempt))
+            failpoints.arm("create.copied", partial(copied_early.append, attempt))
             failpoints.arm("create.cloned", lambda: wait_for_a_lie(site))
             with pytest.raises(ExecutorFault) as caught:
                 site.snapshot()
