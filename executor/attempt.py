@@ -29,6 +29,7 @@ from executor.contract import (
 )
 from executor.fence import Held
 from executor.layout import WorkspaceLayout
+from executor.witness import Elsewhere
 
 _log = logging.getLogger(__name__)
 _DISCARD_SECONDS = 20.0
@@ -44,6 +45,8 @@ class Attempt:
     driver: CloneDriver
     stop: StopSignal
     progress: ProgressSink
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    """What this executor's earlier attempts saw."""
     published: bool = False
     timings: dict[str, float] = field(default_factory=dict)
 

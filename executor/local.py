@@ -30,6 +30,7 @@ from executor.faults import fault_of
 from executor.layout import Layout
 from executor.operations import init_workspace, set_current, snapshot_create, snapshot_drop
 from executor.upkeep import Inventory, Purged, SweepRequest, Swept
+from executor.witness import Elsewhere
 from wvs_agent.protocol import UnsafeFileError
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class LocalExecutor:
         self._driver = driver or choose_driver(config)
         self._layout = Layout(config.mount_path)
         self._volume = identity_of(config.mount_path)
+        self._elsewhere = Elsewhere()
         _log.info("volume %s, driver %s", config.mount_path, self._driver.name)
         if self._driver.name == "copy":
             _log.warning("driver copy: every snapshot and every switch copies all bytes")
@@ -131,6 +133,7 @@ class LocalExecutor:
             driver=self._driver,
             stop=stop,
             progress=progress,
+            elsewhere=self._elsewhere,
         )
 
     def _speaking(self, work: Callable[[], T], *, stop: StopSignal | None = None, attempt: Attempt | None = None) -> T:

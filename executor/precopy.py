@@ -42,9 +42,6 @@ _SMALL: Final = 256
 _SHARE: Final = 8
 """A clone is faster than bringing over more than an eighth of the entries one by one."""
 _WITNESS_SECONDS: Final = 2.0
-_REMEMBERED: Final = 4096
-_elsewhere: Final[set[str]] = set()
-"""Agents that answered through another mount: no copy is made for them that could not be believed. A hint, no more."""
 _FATAL: Final = frozenset({FaultReason.NO_SPACE, FaultReason.FENCED})
 
 
@@ -113,7 +110,8 @@ class Precopy:
         if agent_id != self.agent_id:
             return "another agent attached meanwhile, or nobody is there"
         if not self.witness.saw():
-            _remember_elsewhere(self)
+            if self.witness.watches:
+                self.attempt.elsewhere.add(self.attempt.ws.wsid, self.agent_id)
             return "the agent did not answer through this mount"
         if self.attempt.driver.xattr_changes() != self.xattr_changes:
             return "extended attributes were changed on this mount"
@@ -172,7 +170,7 @@ def _agent_of(attempt: Attempt) -> str | None:
 
 def _begin(stack: ExitStack, attempt: Attempt, held: Held, source: Path, staging: Path, copy: Path) -> Precopy | None:
     agent, changes = _agent_of(attempt), attempt.driver.xattr_changes()
-    if agent is None or changes is None or agent in _elsewhere:
+    if agent is None or changes is None or attempt.elsewhere.has(attempt.ws.wsid, agent):
         return None
     try:
         with ExitStack() as opened:
@@ -211,14 +209,6 @@ def _copy(attempt: Attempt, held: Held, source: Path, copy: Path, first: Survey)
     with tree.open_root(copy) as target:
         made = survey.look(target, xattrs=first.with_xattrs, check=held.check)
     return Copied.cloned(first, made)
-
-
-def _remember_elsewhere(precopy: Precopy) -> None:
-    if not precopy.witness.watches:
-        return
-    if len(_elsewhere) >= _REMEMBERED:
-        _elsewhere.clear()
-    _elsewhere.add(precopy.agent_id)
 
 
 def _is_much(plan: Plan, now: Survey) -> bool:

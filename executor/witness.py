@@ -9,6 +9,8 @@ import ctypes
 import os
 import select
 import struct
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,8 +19,9 @@ _IN_MOVED_TO: Final = 0x80
 _IN_ONLYDIR: Final = 0x01000000
 _IN_DONT_FOLLOW: Final = 0x02000000
 _HEADER: Final = struct.Struct("iIII")
-_PATIENCE_MS: Final = 20
-"""The event comes after the rename can be seen already, by microseconds."""
+_PATIENCE_MS: Final = 100
+"""The event comes after the rename can be seen already, by as long as a busy machine takes to schedule who renamed."""
+_REMEMBERED_SECONDS: Final = 600.0
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -65,3 +68,26 @@ class Witness:
             at += _HEADER.size
             yield data[at : at + length].rstrip(b"\0")
             at += length
+
+
+class Elsewhere:
+    """Agents that answered through another mount lately, to be spared a copy that would not be believed. Thread-safe.
+
+    A hint, no more: an agent may have moved, so it is forgotten after ten minutes.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, wsid: str, agent_id: str) -> None:
+        """Remember it."""
+        now = time.monotonic()
+        with self._lock:
+            self._until = {agent: until for agent, until in self._until.items() if until > now}
+            self._until[wsid, agent_id] = now + _REMEMBERED_SECONDS
+
+    def has(self, wsid: str, agent_id: str) -> bool:
+        """Whether it is remembered."""
+        with self._lock:
+            return self._until.get((wsid, agent_id), 0.0) > time.monotonic()

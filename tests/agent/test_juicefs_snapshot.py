@@ -52,6 +52,7 @@ class Stage:
     views: Views
     stop: StopSignal
     fences: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    executors: dict[float, LocalExecutor] = field(default_factory=dict)
 
     @property
     def ws(self) -> WorkspaceLayout:
@@ -67,8 +68,9 @@ class Stage:
             snapshot_id=fields.pop("snapshot_id", None),
             source_live_id=fields.pop("source_live_id", None),
         )
-        executor = LocalExecutor(config_for(self.mount, quiesce_timeout))
-        return executor.execute(task, stop=self.stop, progress=lambda _: None)
+        if quiesce_timeout not in self.executors:
+            self.executors[quiesce_timeout] = LocalExecutor(config_for(self.mount, quiesce_timeout))
+        return self.executors[quiesce_timeout].execute(task, stop=self.stop, progress=lambda _: None)
 
     def snapshot(self, quiesce_timeout: float = 20.0) -> tuple[Path, Outcome]:
         """Take one of the initial tree; its tree and its outcome."""
