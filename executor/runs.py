@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from executor.contract import ExecutorFault, FaultReason, StopReason, StopSignal
+
+_log = logging.getLogger(__name__)
 
 
 class Caller(Protocol):
@@ -48,8 +51,12 @@ class Runs:
             self._stops.add(stop)
 
         def gone() -> None:
+            if stop not in self._stops:  # the ordinary end
+                return
             left = caller.time_remaining()
-            stop.stop(StopReason.TIMED_OUT if left is not None and left <= 0 else StopReason.CANCELED)
+            reason = StopReason.TIMED_OUT if left is not None and left <= 0 else StopReason.CANCELED
+            _log.info("the caller is gone: %s", reason)
+            stop.stop(reason)
 
         if not caller.add_callback(gone):
             gone()
@@ -74,5 +81,7 @@ class Runs:
         """Stop whatever runs and begin nothing any more."""
         with self._lock:
             self._ending = True
+            if self._stops:
+                _log.warning("a shutdown stops %d that did not end in time", len(self._stops))
             for stop in self._stops:
                 stop.stop(reason)
