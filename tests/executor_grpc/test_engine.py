@@ -132,7 +132,7 @@ def test_an_executor_killed_at_any_step_leaves_a_task_that_ends_in_one_tree_and_
 
         executor.settings.pop("WVS_FAILPOINTS")
         executor.start()
-        ended = eventually(lambda: ended_of(world, task), "the end")
+        ended = end_of(world, task)
 
         assert ended.state is Status.SUCCEEDED, ended.error
         assert ended.attempt <= 2
@@ -146,6 +146,13 @@ def ended_of(world: World, task: Task) -> Task | None:
         return world.done(task)
     except AssertionError:
         return None
+
+
+def end_of(world: World, task: Task) -> Task:
+    """The row, which is finished sooner or later."""
+    ended = eventually(lambda: ended_of(world, task), "the end")
+    assert ended is not None
+    return ended
 
 
 def test_an_executor_killed_in_mid_clone_delays_its_own_workspaces_only(fleet: Fleet, tmp_path: Path) -> None:
@@ -163,7 +170,7 @@ def test_an_executor_killed_in_mid_clone_delays_its_own_workspaces_only(fleet: F
     assert ended_of(mine, task) is None, "its executor is dead"
     assert row(task).attempt == 1, "asking costs no attempt"
     go_on(fleet, tmp_path, 0)
-    ended = eventually(lambda: ended_of(mine, task), "the end")
+    ended = end_of(mine, task)
     assert (ended.state, ended.attempt) == (Status.SUCCEEDED, 2)
     mine.assert_whole(ended)
 
@@ -200,7 +207,7 @@ def test_a_network_cut_in_mid_clone_ends_in_one_tree(fleet: Fleet, tmp_path: Pat
     assert other.done(theirs).state is Status.SUCCEEDED
     go.touch()
     fleet.ways[0].heal()
-    ended = eventually(lambda: ended_of(mine, task), "the end")
+    ended = end_of(mine, task)
     assert (ended.state, ended.attempt) == (Status.SUCCEEDED, 2)
     mine.assert_whole(ended)
 
@@ -226,7 +233,7 @@ def test_a_task_whose_executor_is_shut_down_is_handed_back(
         assert row(task).attempt == 1, "its attempt was given back, and the next one found nobody"
         executor.settings.pop("WVS_FAILPOINTS")
         executor.start()
-        ended = eventually(lambda: ended_of(world, task), "the end")
+        ended = end_of(world, task)
         assert (ended.state, ended.attempt) == (Status.SUCCEEDED, 2)
 
 
