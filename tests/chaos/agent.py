@@ -11,13 +11,14 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from tests.chaos.journal import Writer
 from wvs_agent import QuiesceWatcher
 
-_PAUSE: Final = 0.01
+_PAUSE: Final = 0.02
 _STATUS_EACH: Final = 0.1
 _ATTACH_SECONDS: Final = 20.0
 
@@ -36,6 +37,7 @@ class Agent:
         self._longest = 0.0
         self._failed = 0
         self._said_at = 0.0
+        self._attached_at = 0.0
 
     def pause(self) -> None:
         self._working.acquire()
@@ -46,10 +48,17 @@ class Agent:
         self._longest = max(self._longest, time.monotonic() - self._frozen_at)
         self._freezes += 1
         self._frozen_at = None
-        if self._writer is not None:  # maybe into another tree
-            self._writer.close()
-            self._writer = None
+        # Maybe into another tree. What is half-done there is mended before anybody may ask for the next freeze.
+        self._close()
+        try:
+            self._open()
+        except OSError:
+            self._failed += 1
         self._working.release()
+
+    def attached(self) -> None:
+        """From now on nothing may be cloned or switched without us."""
+        self._attached_at = time.time()
 
     def work(self) -> None:
         """For ever; raises OSError for a disk that does not answer. A full one is waited out."""
@@ -61,17 +70,23 @@ class Agent:
 
     def _write(self) -> None:
         try:
-            if self._writer is None:
-                self._writer = Writer(self._tree)
-            self._writer.write()
+            self._open().write()
             self._written += 1
         except OSError as error:
             self._failed += 1
             if "space" not in str(error).lower() and "quota" not in str(error).lower():
                 raise
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._close()
+
+    def _open(self) -> Writer:
+        self._writer = self._writer or Writer(self._tree)
+        return self._writer
+
+    def _close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with suppress(OSError):  # of a disk that is gone
+                writer.close()
 
     def _say(self) -> None:
         now = time.monotonic()
@@ -80,7 +95,7 @@ class Agent:
         self._said_at = now
         new = self._status.with_suffix(".new")
         said = {"pid": os.getpid(), "written": self._written, "freezes": self._freezes, "longest": self._longest}
-        new.write_text(json.dumps({**said, "failed": self._failed}))
+        new.write_text(json.dumps({**said, "failed": self._failed, "attached_at": self._attached_at}))
         new.replace(self._status)
 
 
@@ -89,6 +104,7 @@ def main() -> None:
     agent = Agent(workspace, status)
     watcher = QuiesceWatcher(workspace, agent.pause, agent.resume, agent_id=f"chaos:{os.getpid()}")
     watcher.attach(_ATTACH_SECONDS)
+    agent.attached()
     agent.work()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _NANOSECONDS: Final = 1e9
+_TAIL_BYTES: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,20 @@ def read_holds(log: Path, killed: Mapping[int, float]) -> list[Held]:
     if not log.exists():
         return []
     return list(_holds(log.read_text().splitlines(), killed))
+
+
+def holding_now(log: Path) -> set[int]:
+    """The processes that hold a lock now, as far as the end of the log tells; the dead ones among them too."""
+    if not log.exists():
+        return set()
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        lines = file.read().decode().splitlines()[1:]
+    open_holds: set[tuple[str, ...]] = set()
+    for line in lines:
+        _, pid, thread, point, wsid = line.split()
+        (open_holds.add if point == "fence.held" else open_holds.discard)((pid, thread, wsid))
+    return {int(pid) for pid, _, _ in open_holds}
 
 
 def _holds(lines: Iterable[str], killed: Mapping[int, float]) -> Iterable[Held]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 NAME: Final = "journal"
-COUNT: Final = "count"
-"""The number of the last line, in a file of its own that is written right after the journal, in place."""
+CELLS: Final = tuple(f"cell-{number:02d}" for number in range(16))
+"""The number of the last line, in files of their own that are written right after the journal, in place, one by one."""
 _LINE: Final = 24
-_COUNT_DIGITS: Final = 12
+_DIGITS: Final = 12
 
 
 class BrokenJournalError(Exception):
@@ -44,24 +44,23 @@ def read(directory: Path) -> Read:
     return Read(whole, checksum, torn=len(text) % _LINE != 0)
 
 
-def read_count(directory: Path) -> int:
-    """What the other file says."""
-    try:
-        return int((directory / COUNT).read_text() or 0)
-    except FileNotFoundError:
-        return 0
+def read_cells(directory: Path) -> set[int]:
+    """What the other files say: one number, unless they were copied while it was written."""
+    return {int(path.read_bytes() or 0) if path.exists() else 0 for path in (directory / cell for cell in CELLS)}
 
 
 class Writer:
-    """Goes on with the journal of a tree. What a killed writer left of a line is cut off first."""
+    """Goes on with the journal of a tree. What a killed writer left half-done is mended first."""
 
     def __init__(self, directory: Path) -> None:
         found = read(directory)
         self.lines, self._checksum = found.lines, found.checksum
         self._journal = os.open(directory / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        self._count = os.open(directory / COUNT, os.O_WRONLY | os.O_CREAT, 0o644)
+        self._cells = [os.open(directory / cell, os.O_WRONLY | os.O_CREAT, 0o644) for cell in CELLS]
         if found.torn:
             os.ftruncate(self._journal, found.lines * _LINE)
+        if self.lines:
+            self._fill_cells()
 
     def write(self) -> None:
         """One more line. Raises OSError."""
@@ -70,12 +69,16 @@ class Writer:
         if written != len(line):
             raise OSError(f"{written} of {len(line)} bytes written")
         self.lines, self._checksum = self.lines + 1, checksum
-        os.pwrite(self._count, b"%0*d" % (_COUNT_DIGITS, self.lines), 0)
+        self._fill_cells()
+
+    def _fill_cells(self) -> None:
+        for cell in self._cells:
+            os.pwrite(cell, b"%0*d" % (_DIGITS, self.lines), 0)
 
     def close(self) -> None:
-        """Let go of both files."""
-        os.close(self._journal)
-        os.close(self._count)
+        """Let go of all files."""
+        for fd in (self._journal, *self._cells):
+            os.close(fd)
 
 
 def _line(number: int, before: int) -> tuple[bytes, int]:

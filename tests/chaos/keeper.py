@@ -33,16 +33,21 @@ class Unit:
     next_time: dict[str, str] = field(default_factory=dict)
     child: Child | None = None
     started_at: float = 0.0
+    alive_at: float = 0.0
+    """When it was last seen alive, monotonic seconds."""
     wanted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A process that ended: when it was seen (monotonic seconds), and its exit code, negative for a signal."""
+    """A process that ended: when it was seen (monotonic seconds), before when it certainly was alive (wall clock), and
+    its exit code, negative for a signal.
+    """
 
     name: str
     pid: int
     at: float
+    wall: float
     code: int
 
 
@@ -139,9 +144,10 @@ class Keeper:
                 what(unit)
 
     def _look_after(self, unit: Unit) -> None:
-        child = unit.child
+        child, now = unit.child, time.monotonic()
         if child is not None and child.has_exited():
             self._bury(unit, child)
+        unit.alive_at = now
         if unit.child is None and unit.wanted and time.monotonic() >= unit.started_at:
             environment, unit.next_time = {**unit.environment, **unit.next_time}, {}
             unit.child = Child(Command(unit.name, unit.argv, unit.log, self._mark, environment, SOURCES))
@@ -151,7 +157,8 @@ class Keeper:
         now = time.monotonic()
         child.kill()  # what is left of its group
         assert child.returncode is not None
-        self.deaths.append(Death(unit.name, child.pid, now, child.returncode))
+        since = self.killed.get(child.pid, unit.alive_at)
+        self.deaths.append(Death(unit.name, child.pid, now, time.time() - (now - since), child.returncode))
         if now - unit.started_at < _SHORT_LIFE and child.returncode >= 0:
             unit.started_at = now + _AGAIN_AFTER  # it could not start: what it needs is not there
         unit.child = None

@@ -22,7 +22,6 @@ class Outages:
         self._keeper = fleet.keeper
         self._rng = rng
         self._stopping = stopping
-        self.mount_kills = 0
 
     def catalogue(self) -> list[str]:
         """The names of the methods that are faults, in a fixed order."""
@@ -107,7 +106,6 @@ class Outages:
         next process, so an agent may lose its lock, when another file is closed, and not notice: it would write on,
         nobody would ask it to stand still, and every snapshot would fail (QUIESCE_VIOLATED).
         """
-        self.mount_kills += 1
         for name in self._keeper.names(PREFIX):
             self._keeper.signal(name, signal.SIGKILL)
         return True

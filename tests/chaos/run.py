@@ -188,6 +188,7 @@ def _fill_in(report: Report, fleet: Fleet, storm: Storm, clients: Clients, agent
         *storm.failures,
         *ledger.wrong,
         *(f"I9: {first} and {second}" for first, second in executions.overlaps(holds)),
-        *agents.broken_trees(disk_was_lost=storm.outages.mount_kills > 0),
+        *agents.broken_trees(),
+        *agents.passed_by(keeper.deaths),
         *verdict.violations(fleet, ledger.accepted),
     ]

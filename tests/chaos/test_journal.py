@@ -20,7 +20,15 @@ def _written(directory: Path, lines: int) -> Writer:
 def test_a_whole_journal_is_read_and_counted(tmp_path: Path) -> None:
     _written(tmp_path, 5).close()
     found = journal.read(tmp_path)
-    assert (found.lines, found.torn, journal.read_count(tmp_path)) == (5, False, 5)
+    assert (found.lines, found.torn, journal.read_cells(tmp_path)) == (5, False, {5})
+
+
+def test_a_copy_that_was_made_while_the_cells_were_written_is_seen_and_mended(tmp_path: Path) -> None:
+    _written(tmp_path, 5).close()
+    (tmp_path / journal.CELLS[3]).write_text("4")
+    assert journal.read_cells(tmp_path) == {4, 5}
+    _written(tmp_path, 0).close()
+    assert journal.read_cells(tmp_path) == {5}
 
 
 def test_another_process_goes_on_where_one_was_cut_off_in_the_middle_of_a_line(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import psutil
 import psycopg
 
 from executor.failpoints import ENGINE_POINTS, EXECUTOR_POINTS, UPKEEP_POINTS
-from tests.chaos import agents
+from tests.chaos import agents, executions
 from tests.chaos.fleet import Fleet
 
 WORKER_POINTS: Final = ENGINE_POINTS + EXECUTOR_POINTS
@@ -43,7 +43,7 @@ class Processes:
             "kill_api",
             "kill_api_child",
             "kill_worker",
-            "kill_worker",
+            "kill_busy_worker",
             "kill_leader",
             "kill_agent",
             *clone,
@@ -67,6 +67,10 @@ class Processes:
 
     def kill_worker(self) -> bool:
         return self._kill(self._some("worker-"))
+
+    def kill_busy_worker(self) -> bool:
+        """In the middle of an execution."""
+        return self._kill(self._busy_worker())
 
     def kill_leader(self) -> bool:
         return self._kill(self._leader())
@@ -96,9 +100,11 @@ class Processes:
         return bool(names) and self._stop(self._rng.choice(names), self._rng.uniform(0.2, 7.0))
 
     def stop_worker_until_rescued(self) -> bool:
-        """As if it hung past its deadline: stopped, its guards ended, its tasks run by others; then it goes on."""
-        name = self._some("worker-")
-        pid = self._keeper.signal(name, signal.SIGSTOP)
+        """As if it hung past its deadline in the middle of an execution: stopped, its guards ended, its tasks run by
+        others; then it goes on.
+        """
+        name = self._busy_worker()
+        pid = self._keeper.signal(name, signal.SIGSTOP) if name else None
         if pid is None:
             return False
         try:
@@ -135,6 +141,16 @@ class Processes:
 
     def _some(self, prefix: str) -> str:
         return self._rng.choice(self._keeper.names(prefix))
+
+    def _busy_worker(self) -> str | None:
+        """One that holds a workspace's lock at this moment."""
+        until = time.monotonic() + _LOOK_SECONDS
+        while time.monotonic() < until and not self._stopping.wait(_PULSE):
+            busy = executions.holding_now(self._fleet.locks_log)
+            for name in self._keeper.names("worker-"):
+                if self._keeper.pid(name) in busy:
+                    return name
+        return None
 
     def _kill(self, name: str | None) -> bool:
         return name is not None and self._keeper.signal(name, signal.SIGKILL) is not None
