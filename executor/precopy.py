@@ -109,9 +109,10 @@ class Precopy:
     def _why_not(self, now: Survey, agent_id: str | None) -> str | None:
         if agent_id != self.agent_id:
             return "another agent attached meanwhile, or nobody is there"
+        if not self.witness.watches:
+            return "nobody could watch: no inotify instance is left (fs.inotify.max_user_instances)"
         if not self.witness.saw():
-            if self.witness.watches:
-                self.attempt.elsewhere.add(self.attempt.ws.wsid, self.agent_id)
+            self.attempt.elsewhere.add(self.attempt.ws.wsid, self.agent_id)
             return "the agent did not answer through this mount"
         if self.attempt.driver.xattr_changes() != self.xattr_changes:
             return "extended attributes were changed on this mount"

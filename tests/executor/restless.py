@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from tests.executor.trees import WHEN
 
 SIZE = 64
@@ -22,6 +24,12 @@ def exchange(one: Path, other: Path) -> None:
     """Swap two names in one step."""
     if _LIBC.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
         raise OSError(ctypes.get_errno(), "renameat2")
+
+
+def unwatched(log: pytest.LogCaptureFixture) -> bool:
+    """Whether the machine was too busy to see the agent's answer: then a clone in the freeze is right, too."""
+    told = ("nobody could watch", "did not answer through this mount")
+    return any(reason in record.getMessage() for record in log.records for reason in told)
 
 
 def put_back(path: Path) -> None:

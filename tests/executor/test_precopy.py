@@ -14,7 +14,7 @@ import pytest
 from executor import failpoints
 from executor.contract import Outcome
 from tests.executor.conftest import MakeSite
-from tests.executor.restless import Restless, exchange, put_back
+from tests.executor.restless import Restless, exchange, put_back, unwatched
 from tests.executor.scene import LIMIT, Site
 from tests.executor.trees import Face, portrait
 from wvs_agent import QuiesceWatcher
@@ -31,8 +31,9 @@ def nothing() -> None: ...
 class Scene:
     """A site whose agent does what the test says, until it is asked to stand still."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, log: pytest.LogCaptureFixture) -> None:
         self.site = site
+        self.log = log
         self.tree = site.init()
         self.frozen: dict[bytes, Face] = {}
         self.last_words: Callable[[], None] = nothing
@@ -74,6 +75,10 @@ class Scene:
             made.append(directory)
         return made[0], made[1]
 
+    def assert_precopied(self, outcome: Outcome) -> None:
+        """Unless the machine was too busy for it."""
+        assert precopied(outcome) or unwatched(self.log)
+
     def assert_grown_old(self) -> None:
         """Nothing was changed so shortly before that it would be doubted for that alone."""
         waiting = threading.Event()
@@ -81,8 +86,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(site: Site) -> Scene:
-    return Scene(site)
+def scene(site: Site, caplog: pytest.LogCaptureFixture) -> Scene:
+    return Scene(site, caplog)
 
 
 def precopied(outcome: Outcome) -> bool:
@@ -101,7 +106,7 @@ def test_whatever_changes_at_whatever_moment_the_snapshot_is_what_stood_still(sc
         for _ in range(3):
             taken, outcome = scene.snapshot()
             assert taken == scene.frozen
-            assert precopied(outcome)
+            scene.assert_precopied(outcome)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -170,7 +175,7 @@ def test_a_directory_that_was_another_one_during_the_clone_is_copied_anew(
     with scene.attached():
         taken, outcome = scene.snapshot()
     assert taken == scene.frozen
-    assert precopied(outcome)
+    scene.assert_precopied(outcome)
 
 
 def write_unseen(path: Path) -> None:
@@ -188,7 +193,7 @@ def test_a_write_that_only_the_ctime_tells_of_is_in_the_snapshot(scene: Scene, p
     with scene.attached():
         taken, outcome = scene.snapshot()
     assert taken == scene.frozen
-    assert precopied(outcome)
+    scene.assert_precopied(outcome)
 
 
 @pytest.mark.parametrize("removes", [False, True], ids=["set", "removed"])
@@ -209,7 +214,10 @@ def test_an_attribute_that_changes_after_the_clone_is_in_the_snapshot_as_it_is(s
         taken, outcome = scene.snapshot()
     assert taken == scene.frozen
     # JuiceFS keeps no time of it: there the mount's counters tell, and nothing is believed any more.
-    assert precopied(outcome) is (scene.site.driver != "juicefs")
+    if scene.site.driver == "juicefs":
+        assert not precopied(outcome)
+    else:
+        scene.assert_precopied(outcome)
 
 
 def test_what_was_there_for_the_clone_alone_is_not_in_the_snapshot(scene: Scene) -> None:
@@ -220,7 +228,7 @@ def test_what_was_there_for_the_clone_alone_is_not_in_the_snapshot(scene: Scene)
         taken, outcome = scene.snapshot()
     assert b"top/in/passing" not in taken
     assert taken == scene.frozen
-    assert precopied(outcome)
+    scene.assert_precopied(outcome)
 
 
 def test_a_copy_that_went_wrong_unseen_is_made_anew_in_a_freeze(scene: Scene) -> None:
@@ -263,8 +271,19 @@ def test_without_an_agent_nothing_is_copied_early(scene: Scene) -> None:
     assert "precopy" not in outcome.timings
 
 
-def test_it_can_be_turned_off(make_site: MakeSite) -> None:
-    scene = Scene(make_site(precopy=False))
+def test_it_is_what_is_done_where_the_agent_can_be_seen(scene: Scene) -> None:
+    scene.plant_twins()
+    for _ in range(20):
+        with scene.attached():
+            taken, outcome = scene.snapshot()
+        assert taken == scene.frozen
+        if precopied(outcome):
+            return
+    raise AssertionError("never in twenty snapshots")
+
+
+def test_it_can_be_turned_off(make_site: MakeSite, caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(make_site(precopy=False), caplog)
     scene.plant_twins()
     with scene.attached():
         taken, outcome = scene.snapshot()
