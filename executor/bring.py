@@ -165,7 +165,7 @@ class Bringer:
         """Read now: a look need not know them, and what a look knows they still are, or the entry changed."""
         xattrs = seen.xattrs or read_xattrs(directory, name)
         if xattrs:
-            _own(into, name, seen)
+            tree.own(into, name, seen.uid, seen.gid)
             write_xattrs(into, name, xattrs)
 
     @contextmanager
@@ -181,15 +181,9 @@ def _batches(entries: Entries) -> Iterator[Entries]:
 
 
 def _dress(into: int, name: bytes, seen: Seen, *, xattrs: bool) -> None:
-    _own(into, name, seen)
+    tree.own(into, name, seen.uid, seen.gid)
     if xattrs:
         write_xattrs(into, name, seen.xattrs)
     if not stat.S_ISLNK(seen.mode):
         os.chmod(name, stat.S_IMODE(seen.mode), dir_fd=into)
     os.utime(name, ns=(seen.mtime_ns, seen.mtime_ns), dir_fd=into, follow_symlinks=False)
-
-
-def _own(into: int, name: bytes, seen: Seen) -> None:
-    made = os.stat(name, dir_fd=into, follow_symlinks=False)
-    if (made.st_uid, made.st_gid) != (seen.uid, seen.gid):
-        os.chown(name, seen.uid, seen.gid, dir_fd=into, follow_symlinks=False)

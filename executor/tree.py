@@ -109,6 +109,13 @@ def walk(root: int, visit: Visit) -> None:
         waiting.extend(node.path for node in reversed(nodes) if node.is_directory)
 
 
+def own(directory: int, name: bytes, uid: int, gid: int) -> None:
+    """Give an entry to an owner, if it is not theirs: who is not root may not even ask. Raises OSError."""
+    made = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if (made.st_uid, made.st_gid) != (uid, gid):
+        os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
+
+
 def delete(path: Path, *, check: Check = lambda: None) -> None:
     """Delete whatever lies at the path, never following a symlink; `check` is called at each directory.
 

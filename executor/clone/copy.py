@@ -132,7 +132,7 @@ class CopyDriver:
             self._copy_file(directory, into, node, check)
         elif stat.S_ISLNK(mode):
             os.symlink(os.readlink(node.name, dir_fd=directory), node.name, dir_fd=into)
-            _own(into, node)
+            tree.own(into, node.name, node.status.st_uid, node.status.st_gid)
             _date(into, node)
         else:
             # FIFOs and sockets; devices where we may make them.
@@ -157,18 +157,12 @@ class CopyDriver:
 
 def _finish(directory: int, into: int, node: Node) -> None:
     """Owner first (a change clears setuid and capabilities), the mode after what it may forbid, times last."""
-    _own(into, node)
+    tree.own(into, node.name, node.status.st_uid, node.status.st_gid)
     if node.is_directory or stat.S_ISREG(node.status.st_mode):
         for key, value in read_xattrs(directory, node.name):
             os.setxattr(place_of(into, node.name), key, value, follow_symlinks=False)
     os.chmod(node.name, stat.S_IMODE(node.status.st_mode), dir_fd=into)
     _date(into, node)
-
-
-def _own(into: int, node: Node) -> None:
-    made = os.stat(node.name, dir_fd=into, follow_symlinks=False)
-    if (made.st_uid, made.st_gid) != (node.status.st_uid, node.status.st_gid):
-        os.chown(node.name, node.status.st_uid, node.status.st_gid, dir_fd=into, follow_symlinks=False)
 
 
 def _date(into: int, node: Node) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +11,11 @@ import pytest
 from executor import failpoints
 from executor.contract import Outcome
 from tests.agent.test_juicefs_snapshot import Stage, attached, stage
-from tests.executor.restless import Restless, exchange, put_back, unwatched
+from tests.executor.restless import POINTS, Restless, exchange, grow_old, put_back, unwatched
 from tests.executor.trees import portrait
 
 __all__ = ["stage"]
 pytestmark = [pytest.mark.fuse, pytest.mark.rule("H1"), pytest.mark.rule("H2"), pytest.mark.rule("H3")]
-
-POINTS = ("create.looked", "create.copied", "create.brought", "create.precopied")
 
 
 def cloned_in_the_freeze(outcome: Outcome) -> bool:
@@ -34,7 +31,7 @@ def plant(stage: Stage) -> Path:
             path = tree / name / f"{number}"
             path.write_bytes(name.encode() * 10)
             put_back(path)
-    threading.Event().wait(0.15)  # none of it is so young that it would be doubted for that alone
+    grow_old()
     return tree
 
 

@@ -6,12 +6,15 @@ import ctypes
 import os
 import random
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from executor.failpoints import PRECOPY_POINTS
+from executor.survey import YOUNG_NS
 from tests.executor.trees import WHEN
 
 SIZE = 64
@@ -24,6 +27,15 @@ def exchange(one: Path, other: Path) -> None:
     """Swap two names in one step."""
     if _LIBC.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
         raise OSError(ctypes.get_errno(), "renameat2")
+
+
+POINTS = (*PRECOPY_POINTS, "create.precopied")
+"""Between the first look and the clone, after the clone, after what was brought over, right before the freeze."""
+
+
+def grow_old() -> None:
+    """Until nothing was changed so shortly before that it would be doubted for that alone."""
+    threading.Event().wait(1.5 * YOUNG_NS / 1e9)
 
 
 def unwatched(log: pytest.LogCaptureFixture) -> bool:

@@ -14,15 +14,12 @@ import pytest
 from executor import failpoints
 from executor.contract import Outcome
 from tests.executor.conftest import MakeSite
-from tests.executor.restless import Restless, exchange, put_back, unwatched
+from tests.executor.restless import POINTS, Restless, exchange, grow_old, put_back, unwatched
 from tests.executor.scene import LIMIT, Site
 from tests.executor.trees import Face, portrait
 from wvs_agent import QuiesceWatcher
 
 pytestmark = [pytest.mark.rule("H1"), pytest.mark.rule("H2"), pytest.mark.rule("H3")]
-
-POINTS = ("create.looked", "create.copied", "create.brought", "create.precopied")
-"""Between the first look and the clone, after the clone, after what was brought over, right before the freeze."""
 
 
 def nothing() -> None: ...
@@ -78,11 +75,6 @@ class Scene:
     def assert_precopied(self, outcome: Outcome) -> None:
         """Unless the machine was too busy for it."""
         assert precopied(outcome) or unwatched(self.log)
-
-    def assert_grown_old(self) -> None:
-        """Nothing was changed so shortly before that it would be doubted for that alone."""
-        waiting = threading.Event()
-        waiting.wait(0.15)
 
 
 @pytest.fixture
@@ -167,7 +159,7 @@ def test_a_directory_that_was_another_one_during_the_clone_is_copied_anew(
         (scene.tree / "elsewhere").mkdir()
         other = other.rename(scene.tree / "elsewhere" / "in")
         one, other = one.parent, other.parent
-    scene.assert_grown_old()
+    grow_old()
     if young:
         (one.parent / "new").touch()
     for point in ("create.looked", "create.copied"):
@@ -188,7 +180,7 @@ def write_unseen(path: Path) -> None:
 @pytest.mark.parametrize("point", POINTS)
 def test_a_write_that_only_the_ctime_tells_of_is_in_the_snapshot(scene: Scene, point: str, few: bool) -> None:
     one, _ = scene.plant_twins(few=few)
-    scene.assert_grown_old()
+    grow_old()
     failpoints.arm(point, lambda: write_unseen(one / "file"))
     with scene.attached():
         taken, outcome = scene.snapshot()
