@@ -1,5 +1,6 @@
 """`python -m tests.chaos` (`make chaos`): a long run, and what came of it. WVS_CHAOS_SEED, WVS_CHAOS_SECONDS,
-WVS_CHAOS_LOGS (a directory that keeps the logs)."""
+WVS_CHAOS_EXECUTORS (so many executors as services of their own), WVS_CHAOS_LOGS (a directory that keeps the logs).
+"""
 
 from __future__ import annotations
 
@@ -26,15 +27,18 @@ def main() -> int:
     """Exit codes: 0 no violation, 1 some, 130 stopped."""
     seed = int(os.environ.get("WVS_CHAOS_SEED") or SystemRandom().randrange(10**6))
     seconds = float(os.environ.get("WVS_CHAOS_SECONDS") or 600)
+    executors = int(os.environ.get("WVS_CHAOS_EXECUTORS") or 0)
     kept = os.environ.get("WVS_CHAOS_LOGS")
-    _console.print(f"chaos for {seconds:g} s; again with WVS_CHAOS_SEED={seed}")
+    _console.print(f"chaos for {seconds:g} s; again with WVS_CHAOS_SEED={seed} WVS_CHAOS_EXECUTORS={executors}")
     clear_killed_runs()
     begun = time.monotonic()
     base = Base()
     try:
         base.start()
         say, keep = _say_since(begun), Path(kept) if kept else None
-        report = run(base, seed=seed, seconds=seconds, settle_limit=_SETTLE_SECONDS, say=say, keep=keep)
+        report = run(
+            base, seed=seed, seconds=seconds, settle_limit=_SETTLE_SECONDS, executors=executors, say=say, keep=keep
+        )
     finally:
         base.stop()
     show(report)

@@ -26,7 +26,7 @@ from wvs_project.stack.waiting import LOOPBACK, wait_until
 SECRET_KEY: Final = "for-chaos-only-" + "x" * 50
 _OVER_SECONDS: Final = 30.0
 _FULL_SECONDS: Final = 15.0
-_HEARTBEAT_SECONDS: Final = "2"
+HEARTBEAT_SECONDS: Final = "2"
 
 
 class Base:
@@ -185,6 +185,6 @@ def _that_hears_soon(volume: JuiceFSVolume) -> JuiceFSVolume:
     """Its mount's heartbeat tells how soon settings are heard of, and how soon the locks of a dead mount are free."""
     mount = volume.first
     mount.stop()
-    mount.caches = {**mount.caches, "heartbeat": _HEARTBEAT_SECONDS}
+    mount.caches = {**mount.caches, "heartbeat": HEARTBEAT_SECONDS}
     mount.start()
     return volume

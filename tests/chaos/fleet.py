@@ -1,4 +1,4 @@
-"""The WVS processes of one run: an api, workers and schedulers, kept alive, each with its own settings."""
+"""The WVS processes of one run, kept alive, each with its own settings: an api, workers, schedulers, executors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import httpx
 import psycopg
 
 from tests.chaos.base import SECRET_KEY, Base
+from tests.chaos.executors import PREFIX, Executors
 from tests.chaos.keeper import Keeper, Unit
 from wvs_project.stack.config import SOURCES
 from wvs_project.stack.juicefs import juicefs_program
-from wvs_project.stack.programs import API, SCHEDULER, WORKER
+from wvs_project.stack.programs import API, EXECUTOR, SCHEDULER, WORKER
 from wvs_project.stack.waiting import LOOPBACK, free_port, wait_until
 
 LIVE: Final = "('PENDING', 'RUNNING', 'FAILED')"
@@ -41,9 +42,11 @@ _FAST: Final[Mapping[str, str]] = {
 
 
 class Fleet:
-    """One api, `workers` workers and `schedulers` schedulers on a database of their own. Use `running_fleet`."""
+    """One api, so many workers, schedulers and executors on a database of their own. Use `running_fleet`."""
 
-    def __init__(self, base: Base, *, workers: int, schedulers: int, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, base: Base, *, workers: int, schedulers: int, executors: int, settings: Mapping[str, str]
+    ) -> None:
         self.base = base
         self.database = base.new_database()
         self.dsn = base.dsn(self.database)
@@ -51,10 +54,13 @@ class Fleet:
         self.dir.mkdir()
         self.locks_log = self.dir / "locks"
         self.keeper = Keeper(base.mark)
+        self.executors = Executors(base, self.dir, executors)
         self._settings = {**_FAST, **settings}
         listen = f"{LOOPBACK}:{free_port()}"
         self.api_url = f"http://{listen}/v1"
         self._metrics: dict[str, str] = {}
+        for service in self.executors.services:
+            self._keep(service.name, EXECUTOR, "EXECUTOR_METRICS_ADDR", service.settings)
         self._add("api", API, self.dsn, WVS_LISTEN_ADDR=listen)
         for number in range(workers):
             self.add_worker(f"worker-{number}")
@@ -66,23 +72,27 @@ class Fleet:
         self._add(name, program, self.base.dsn(self.database, self.base.workers_postgres.port), **environment)
 
     def _add(self, name: str, program: tuple[str, ...], dsn: str, **environment: str) -> None:
-        self._metrics[name] = f"{LOOPBACK}:{free_port()}"
-        extra = {"WVS_METRICS_ADDR": self._metrics[name], "WVS_FAILPOINTS": self.failpoints(), **environment}
-        environment = {**self.environment(dsn), **extra}
-        self.keeper.add(Unit(name, [sys.executable, *program], environment, self.dir / f"{name}.log"))
+        self._keep(name, program, "WVS_METRICS_ADDR", {**self._control_plane(dsn), **environment})
 
-    def environment(self, dsn: str) -> dict[str, str]:
-        """What every WVS process reads."""
-        return {
-            "PATH": f"{Path(sys.executable).parent}:{os.defpath}:/usr/sbin:/sbin",
-            "PYTHONUNBUFFERED": "1",
-            "WVS_DB_DSN": dsn,
-            "WVS_REDIS_URL": self.base.redis_url(),
-            "WVS_SECRET_KEY": SECRET_KEY,
-            "EXECUTOR_ADDRS": "local",
-            "EXECUTOR_MOUNT_PATH": str(self.base.ws),
-            **self._settings,
-        }
+    def _keep(self, name: str, program: tuple[str, ...], metrics: str, environment: Mapping[str, str]) -> None:
+        self._metrics[name] = f"{LOOPBACK}:{free_port()}"
+        own = {metrics: self._metrics[name], "WVS_FAILPOINTS": self.failpoints(), **environment}
+        unit = Unit(name, [sys.executable, *program], {**self._everybody(), **own}, self.dir / f"{name}.log")
+        self.keeper.add(unit)
+
+    def _everybody(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}:{os.defpath}:/usr/sbin:/sbin"
+        return {"PATH": path, "PYTHONUNBUFFERED": "1", **self._settings}
+
+    def _control_plane(self, dsn: str) -> dict[str, str]:
+        """What only its processes may know, and where executors are."""
+        stores = {"WVS_DB_DSN": dsn, "WVS_REDIS_URL": self.base.redis_url(), "WVS_SECRET_KEY": SECRET_KEY}
+        return {**stores, **self.executors.control_environment()}
+
+    @property
+    def cloners(self) -> str:
+        """How the names of those begin who clone, and hold the workspaces' locks."""
+        return PREFIX if self.executors.count else "worker-"
 
     def failpoints(self, *more: str) -> str:
         """Every process writes down which workspace's lock it holds; and what else it is armed with."""
@@ -123,7 +133,7 @@ class Fleet:
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=SOURCES,
-            env=self.environment(self.dsn),
+            env={**self._everybody(), **self._control_plane(self.dsn)},
             capture_output=True,
             text=True,
             timeout=_COMMAND_SECONDS,
@@ -137,9 +147,15 @@ class Fleet:
 
 
 @contextmanager
-def running_fleet(base: Base, *, workers: int = 3, schedulers: int = 2, **settings: str) -> Iterator[Fleet]:
-    """A fleet that is ready. At the end everything of it is killed, and the network is whole again."""
-    fleet = Fleet(base, workers=workers, schedulers=schedulers, settings=settings)
+def running_fleet(
+    base: Base, *, workers: int = 3, schedulers: int = 2, executors: int = 0, **settings: str
+) -> Iterator[Fleet]:
+    """A fleet that is ready; without executors its workers execute by themselves.
+
+    At the end everything of it is killed, and the network is whole again.
+    """
+    fleet = Fleet(base, workers=workers, schedulers=schedulers, executors=executors, settings=settings)
+    fleet.executors.start()
     fleet.keeper.start()
     try:
         fleet.wait_ready()
@@ -148,6 +164,7 @@ def running_fleet(base: Base, *, workers: int = 3, schedulers: int = 2, **settin
         fleet.keeper.stop()
         for proxy in (base.workers_postgres, base.schedulers_postgres, base.redis):
             proxy.heal()
+        fleet.executors.stop()
         _clear(base)
 
 

@@ -10,40 +10,64 @@ from random import Random
 import redis
 
 from tests.chaos.agents import PREFIX
+from tests.chaos.aim import Fault
 from tests.chaos.fleet import Fleet
 from tests.chaos.proxy import TcpProxy
 
 
-class Outages:
-    """What can happen around a fleet. Each method is one fault; True if it could be done."""
+class Weather:
+    """What the faults around a fleet have in common."""
 
     def __init__(self, fleet: Fleet, rng: Random, stopping: threading.Event) -> None:
+        self._fleet = fleet
         self._base = fleet.base
         self._keeper = fleet.keeper
         self._rng = rng
         self._stopping = stopping
 
-    def catalogue(self) -> list[str]:
-        """The names of the methods that are faults, in a fixed order."""
-        volume = ["kill_mount_child", "fill_disk"] if self._base.volume else []
+    def _wait(self, least: float, most: float) -> None:
+        self._stopping.wait(self._rng.uniform(least, most))
+
+    def _stall(self, proxy: TcpProxy, least: float, most: float) -> bool:
+        """Half-open; then either all goes on or all is reset."""
+        proxy.stall()
+        self._wait(least, most)
+        if self._rng.random() < 0.5:
+            proxy.cut()
+        proxy.heal()
+        return True
+
+    def _refuse(self, proxy: TcpProxy) -> bool:
+        proxy.refuse()
+        self._wait(0.1, 3.0)
+        proxy.heal()
+        return True
+
+
+class Outages(Weather):
+    """What can happen around a fleet."""
+
+    def catalogue(self) -> list[Fault]:
+        """In a fixed order."""
+        volume = [self.kill_mount_child, self.fill_disk] if self._base.volume else []
         return [
-            "cut_workers_from_postgres",
-            "stall_workers_postgres",
-            "refuse_workers_postgres",
-            "cut_schedulers_from_postgres",
-            "stall_schedulers_postgres",
-            "cut_redis",
-            "stall_redis",
-            "flush_redis",
-            "pause_redis",
-            "restart_redis",
-            "crash_postgres",
+            self.cut_workers_from_postgres,
+            self.stall_workers_postgres,
+            self.refuse_workers_postgres,
+            self.cut_schedulers_from_postgres,
+            self.stall_schedulers_postgres,
+            self.cut_redis,
+            self.stall_redis,
+            self.flush_redis,
+            self.pause_redis,
+            self.restart_redis,
+            self.crash_postgres,
             *volume,
         ]
 
-    def rare(self) -> list[str]:
+    def rare(self) -> list[Fault]:
         """Faults that take long to get over: locks of a dead mount live on until its session is given up."""
-        return ["kill_mount"] if self._base.volume else []
+        return [self.kill_mount] if self._base.volume else []
 
     def cut_workers_from_postgres(self) -> bool:
         self._base.workers_postgres.cut()
@@ -54,11 +78,11 @@ class Outages:
         return True
 
     def stall_workers_postgres(self) -> bool:
-        return self._stall(self._base.workers_postgres, 5.0)
+        return self._stall(self._base.workers_postgres, 0.5, 5.0)
 
     def stall_schedulers_postgres(self) -> bool:
         """Sometimes longer than a leader waits for an answer."""
-        return self._stall(self._base.schedulers_postgres, 12.0)
+        return self._stall(self._base.schedulers_postgres, 0.5, 12.0)
 
     def refuse_workers_postgres(self) -> bool:
         return self._refuse(self._base.workers_postgres)
@@ -67,7 +91,7 @@ class Outages:
         return self._refuse(self._base.redis)
 
     def stall_redis(self) -> bool:
-        return self._stall(self._base.redis, 4.0)
+        return self._stall(self._base.redis, 0.5, 4.0)
 
     def flush_redis(self) -> bool:
         """Every bell that was not heard yet is lost."""
@@ -115,21 +139,3 @@ class Outages:
         with self._base.full_disk() as full:
             self._wait(0.1, 1.0)  # a task that meets it is dead: for long, nothing else would be seen
         return full
-
-    def _wait(self, least: float, most: float) -> None:
-        self._stopping.wait(self._rng.uniform(least, most))
-
-    def _stall(self, proxy: TcpProxy, most: float) -> bool:
-        """Half-open; then either all goes on or all is reset."""
-        proxy.stall()
-        self._wait(0.5, most)
-        if self._rng.random() < 0.5:
-            proxy.cut()
-        proxy.heal()
-        return True
-
-    def _refuse(self, proxy: TcpProxy) -> bool:
-        proxy.refuse()
-        self._wait(0.1, 3.0)
-        proxy.heal()
-        return True

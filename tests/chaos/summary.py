@@ -19,10 +19,13 @@ def show(report: Report) -> None:
         "failpoints armed": report.armed,
         "processes that died": report.deaths,
         "tasks by their end": report.tasks,
+        "runs by executor": report.executed,
         "why tasks died": report.errors,
         "requests by their answer (0: none)": report.answers,
     }
     for title, counts in tables.items():
+        if not counts:
+            continue
         table = Table(title=title, title_justify="left")
         table.add_column("what", min_width=44)
         table.add_column("how often", justify="right")

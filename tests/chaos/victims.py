@@ -4,58 +4,50 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Final
 
-import psutil
 import psycopg
 
 from executor.failpoints import ENGINE_POINTS, EXECUTOR_POINTS, UPKEEP_POINTS
-from tests.chaos import agents, executions
+from tests.chaos import agents
+from tests.chaos.aim import WORKERS, Aim, Fault, for_ever
 from tests.chaos.fleet import Fleet
 
 WORKER_POINTS: Final = ENGINE_POINTS + EXECUTOR_POINTS
-_LOOK_SECONDS: Final = 5.0
-_PULSE: Final = 0.005
 
 
-class Processes:
-    """What can happen to the processes of a fleet. Each method is one fault; True if there was somebody to harm."""
+class Processes(Aim):
+    """What can happen to the processes of a fleet."""
 
     def __init__(self, fleet: Fleet, rng: Random, stopping: threading.Event) -> None:
-        self._fleet = fleet
-        self._keeper = fleet.keeper
-        self._rng = rng
-        self._stopping = stopping
-        self._worker_points = _for_ever(WORKER_POINTS, rng)
-        self._upkeep_points = _for_ever(UPKEEP_POINTS, rng)
-        self.armed: Counter[str] = Counter()
-        """Failpoints that a process was started with."""
+        super().__init__(fleet, rng, stopping)
+        self._worker_points = for_ever(ENGINE_POINTS if fleet.executors.count else WORKER_POINTS, rng)
+        self._upkeep_points = for_ever(UPKEEP_POINTS, rng)
 
-    def catalogue(self) -> list[str]:
-        """The names of the methods that are faults, in a fixed order."""
-        clone = ["kill_clone_child"] if self._fleet.base.volume else []
+    def catalogue(self) -> list[Fault]:
+        """In a fixed order."""
+        clone = [self.kill_clone_child] if self._fleet.base.volume else []
+        # Where executors are apart a sweep is their work.
+        sweep = [] if self._fleet.executors.count else [self.failpoint_kills_scheduler]
         return [
-            "kill_api",
-            "kill_api_child",
-            "kill_worker",
-            "kill_busy_worker",
-            "kill_leader",
-            "kill_agent",
+            self.kill_api,
+            self.kill_api_child,
+            self.kill_worker,
+            self.kill_busy_worker,
+            self.kill_leader,
+            self.kill_agent,
             *clone,
-            "stop_worker",
-            "stop_worker_until_rescued",
-            "stop_leader",
-            "stop_agent",
-            "failpoint_kills_worker",
-            "failpoint_kills_worker",
-            "failpoint_kills_worker",
-            "failpoint_kills_scheduler",
-            "failpoint_raises_in_worker",
+            self.stop_worker,
+            self.stop_worker_until_rescued,
+            self.stop_leader,
+            self.stop_agent,
+            self.failpoint_kills_worker,
+            self.failpoint_kills_worker,
+            self.failpoint_kills_worker,
+            *sweep,
+            self.failpoint_raises_in_worker,
         ]
 
     def kill_api(self) -> bool:
@@ -66,7 +58,7 @@ class Processes:
         return self._kill_one([child.pid for child in self._children("api")])
 
     def kill_worker(self) -> bool:
-        return self._kill(self._some("worker-"))
+        return self._kill(self._some(WORKERS))
 
     def kill_busy_worker(self) -> bool:
         """In the middle of an execution."""
@@ -80,16 +72,12 @@ class Processes:
         return bool(names) and self._kill(self._rng.choice(names))
 
     def kill_clone_child(self) -> bool:
-        """`juicefs clone` below a worker."""
-        until = time.monotonic() + _LOOK_SECONDS
-        while time.monotonic() < until and not self._stopping.wait(_PULSE):
-            if self._kill_one(self._clones()):
-                return True
-        return False
+        """`juicefs clone` below whoever executes."""
+        return any(self._kill_one(list(self._clones())) for _ in self._watching())
 
     def stop_worker(self) -> bool:
         """SIGSTOP, for less than anybody waits for."""
-        return self._stop(self._some("worker-"), self._rng.uniform(0.2, 3.0))
+        return self._stop(self._some(WORKERS), self._rng.uniform(0.2, 3.0))
 
     def stop_leader(self) -> bool:
         return self._stop(self._leader(), self._rng.uniform(0.2, 4.0))
@@ -120,7 +108,7 @@ class Processes:
 
     def failpoint_kills_worker(self) -> bool:
         """It dies at that point of the first task that comes there."""
-        self._arm(self._some("worker-"), next(self._worker_points), "kill")
+        self._arm(self._some(WORKERS), next(self._worker_points), "kill")
         return True
 
     def failpoint_kills_scheduler(self) -> bool:
@@ -130,43 +118,15 @@ class Processes:
 
     def failpoint_raises_in_worker(self) -> bool:
         """Every task that comes there fails, for a while."""
-        name = self._some("worker-")
+        name = self._some(WORKERS)
         self._arm(name, next(self._worker_points), "raise")
         self._stopping.wait(self._rng.uniform(2.0, 5.0))
         return self._kill(name)
 
-    def _arm(self, name: str, point: str, action: str) -> None:
-        self.armed[f"{point}={action}"] += 1
-        self._keeper.restart_with(name, WVS_FAILPOINTS=self._fleet.failpoints(f"{point}={action}"))
-
-    def _some(self, prefix: str) -> str:
-        return self._rng.choice(self._keeper.names(prefix))
-
     def _busy_worker(self) -> str | None:
-        """One that holds a workspace's lock at this moment."""
-        until = time.monotonic() + _LOOK_SECONDS
-        while time.monotonic() < until and not self._stopping.wait(_PULSE):
-            busy = executions.holding_now(self._fleet.locks_log)
-            for name in self._keeper.names("worker-"):
-                if self._keeper.pid(name) in busy:
-                    return name
-        return None
-
-    def _kill(self, name: str | None) -> bool:
-        return name is not None and self._keeper.signal(name, signal.SIGKILL) is not None
-
-    def _kill_one(self, pids: list[int]) -> bool:
-        if pids:
-            self._keeper.send(self._rng.choice(pids), signal.SIGKILL)
-        return bool(pids)
-
-    def _stop(self, name: str | None, seconds: float) -> bool:
-        pid = self._keeper.signal(name, signal.SIGSTOP) if name else None
-        if pid is None:
-            return False
-        self._stopping.wait(seconds)
-        self._keeper.send(pid, signal.SIGCONT)
-        return True
+        """One that executes; where executors are apart, one of those that wait for them."""
+        busy = self._busy(self._fleet.cloners)
+        return self._some(WORKERS) if busy and self._fleet.executors.count else busy
 
     def _leader(self) -> str | None:
         """The scheduler that was the last to say that it leads."""
@@ -175,24 +135,3 @@ class Processes:
             for name in self._keeper.names("scheduler-")
         }
         return max(said, key=said.__getitem__) if any(said.values()) else None
-
-    def _clones(self) -> list[int]:
-        found = []
-        for name in self._keeper.names("worker-"):
-            for child in self._children(name):
-                with suppress(psutil.Error):
-                    if child.cmdline()[1:2] == ["clone"]:
-                        found.append(child.pid)
-        return found
-
-    def _children(self, name: str) -> list[psutil.Process]:
-        pid = self._keeper.pid(name)
-        with suppress(psutil.Error):
-            return psutil.Process(pid).children() if pid else []
-        return []
-
-
-def _for_ever(points: Sequence[str], rng: Random) -> Iterator[str]:
-    """Each in its turn, in a new order each time."""
-    while True:
-        yield from rng.sample(points, len(points))
