@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from random import Random
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Final
 
 import psutil
@@ -38,6 +38,7 @@ class ExecutorProcesses(Aim):
             self.failpoint_kills_executor,
             self.failpoint_raises_in_executor,
             self.worker_with_another_list,
+            self.stop_executor_and_take_it_off_the_list,
         ]
 
     def kill_executor(self) -> bool:
@@ -71,6 +72,25 @@ class ExecutorProcesses(Aim):
         """For its next life it knows one executor only, and has it serve what the others are asked to serve too."""
         addr = self._rng.choice(self._fleet.executors.addrs)
         self._keeper.restart_with(self._some(WORKERS), EXECUTOR_ADDRS=addr)
+        return True
+
+    def stop_executor_and_take_it_off_the_list(self) -> bool:
+        """A busy one stands still, and workers that know only the others take over what it had; then it goes on, and
+        all know it again.
+        """
+        name = self._busy(PREFIX)
+        others = [service.addr for service in self._fleet.executors.services if service.name != name]
+        pid = self._keeper.signal(name, SIGSTOP) if name and others else None
+        if pid is None:
+            return False
+        try:
+            for worker in self._keeper.names(WORKERS):
+                self._keeper.restart_with(worker, EXECUTOR_ADDRS=",".join(others))
+            self._stopping.wait(self._rng.uniform(3.0, 7.0))
+        finally:
+            self._keeper.send(pid, SIGCONT)
+        for worker in self._keeper.names(WORKERS):
+            self._kill(worker)
         return True
 
 
