@@ -18,7 +18,8 @@ from wvs_agent import config, conformance, conformance_checks, status
 from wvs_agent.config import FREEZER_VARIABLE, FreezerKind
 from wvs_agent.conformance import Finding, NotExaminedError, Verdict
 from wvs_agent.files import UnsafeFileError
-from wvs_agent.run import NotUsableError, OnSwitch, Run, RunOptions
+from wvs_agent.options import NotUsableError, OnSwitch, RunOptions
+from wvs_agent.run import Run
 from wvs_agent.watcher import AttachTimeoutError
 
 OWN_FAILURE: Final = 125

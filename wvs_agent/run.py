@@ -9,19 +9,17 @@ import secrets
 import select
 import signal
 import socket
-import threading
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from wvs_agent import keeper, processes, terminal
-from wvs_agent.cgroup import Cgroup, with_cgroup
-from wvs_agent.config import FreezerKind
+from wvs_agent.cgroup import with_cgroup
+from wvs_agent.command import Command
 from wvs_agent.ending import Ending
 from wvs_agent.frozen import FrozenCommand
 from wvs_agent.keeper_link import KeeperLink, KeeperLostError, Kept
+from wvs_agent.options import NotUsableError, OnSwitch, RunOptions, make_cgroup
 from wvs_agent.processes import Process
 from wvs_agent.watcher import QuiesceWatcher
 
@@ -29,8 +27,6 @@ _log = logging.getLogger(__name__)
 
 FORWARDED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
                     signal.SIGALRM, signal.SIGWINCH, signal.SIGCONT, signal.SIGTSTP, signal.SIGIO)  # fmt: skip
-_ENDS: Final = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
-_TERMINAL_STOPS: Final = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 _IDLE: Final = 2.0
 """Seconds between two looks at `current` when nothing happens."""
 _STEP: Final = 0.02
@@ -40,49 +36,19 @@ _SETTLE_LIMIT: Final = 3.0
 """Seconds that the answer to a resume waits for the restart, so that what it tells of open files is the outcome."""
 
 
-class OnSwitch(StrEnum):
-    """What becomes of the command when `current` is switched."""
-
-    RESTART = "restart"
-    SIGNAL = "signal"
-    REFUSE = "refuse"
-
-
-class NotUsableError(Exception):
-    """This machine cannot do what was asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What the command line says."""
-
-    workspace: Path
-    argv: tuple[str, ...]
-    on_switch: OnSwitch = OnSwitch.RESTART
-    switch_signal: signal.Signals = signal.SIGHUP
-    grace: float = 10.0
-    """Seconds between SIGTERM and SIGKILL."""
-    freezer: FreezerKind = FreezerKind.AUTO
-    attach_timeout: float = 60.0
-
-
-class _Phase(StrEnum):
-    RUNNING = "running"
-    RESTARTING = "restarting"
-    FINISHING = "finishing"
-
-
 class Run:
-    """One command in one workspace. run() once, in the main thread."""
+    """One command in one workspace: who watches it, who keeps it, and the turns in which it is served.
+
+    run() once, in the main thread.
+    """
 
     def __init__(self, options: RunOptions) -> None:
         self._options = options
         self._root = Path(os.path.realpath(options.workspace))
-        self._mark = secrets.token_hex(16)
-        self._cgroup = _make_cgroup(options.freezer)
-        self._link = KeeperLink(
-            Kept(self._root, self._mark, options.grace, self._cgroup.path if self._cgroup else None, options.argv)
-        )
+        self._cgroup = make_cgroup(options.freezer)
+        group = self._cgroup.path if self._cgroup else None
+        self._link = KeeperLink(Kept(self._root, secrets.token_hex(16), options.grace, group, options.argv))
+        self._command = Command(options, self._root, self._link, self._members, self._cgroup)
         self._frozen = FrozenCommand(
             self._root,
             self._members,
@@ -98,12 +64,6 @@ class Run:
             on_lease=self._frozen.on_lease,
             handles=self._frozen.handles,
         )
-        self._phase = _Phase.RUNNING
-        self._ending: Ending | None = None
-        self._command = 0
-        self._code = 0
-        self._tree = ""
-        self._settled = threading.Event()
         self._pending: list[int] = []
         self._news: list[tuple[int, int]] = []
         self._replaced = 0
@@ -128,18 +88,18 @@ class Run:
         try:
             self._link.start()
             with self._frozen.still:
-                self._try_start()
-            while not self._is_over():
+                self._command.start()
+            while not self._command.is_over:
                 self._turn()
         finally:
             # Whatever happened: the keeper ends what is left, and holds the lock until then.
-            if terminal.foreground() == self._command:
+            if terminal.foreground() == self._command.pid:
                 terminal.give_to(home)
-            self._settled.set()
+            self._command.settled.set()
             self._watcher.detach()
             self._end_rest()
             self._link.dismiss()
-        return self._code
+        return self._command.code
 
     def _end_rest(self) -> None:
         """After a fault of ours the command may still run, and nobody would stop it for a snapshot any more."""
@@ -150,7 +110,7 @@ class Run:
 
     def _turn(self) -> None:
         """Wait for something to happen, and do what is due, unless the command stands still."""
-        timeout = _IDLE if self._ending is None else _STEP
+        timeout = _STEP if self._command.is_ending else _IDLE
         wanted = [fd for fd in (self._wake.fileno(), self._link.events_fd()) if fd >= 0]
         ready, _, _ = select.select(wanted, [], [], timeout)
         if self._wake.fileno() in ready:
@@ -158,13 +118,20 @@ class Run:
         if self._link.events_fd() in ready or self._link.events_fd() < 0:
             self._hear()
         with self._frozen.still:
-            if self._frozen.is_frozen:
-                return
-            self._reap()
-            self._learn_news()
-            self._deliver()
-            self._follow_current()
-            self._advance()
+            if not self._frozen.is_frozen:
+                self._serve()
+
+    def _serve(self) -> None:
+        """What is due, also what came while the command stood still. The caller holds the guard."""
+        self._reap()
+        news, self._news = self._news, []
+        for pid, status in news:
+            self._command.learn(pid, status)
+        numbers, self._pending = self._pending, []
+        self._command.deliver(numbers)
+        self._command.follow_current()
+        if self._command.advance():
+            self._replaced = 0
 
     def _hear(self) -> None:
         try:
@@ -172,92 +139,12 @@ class Run:
         except KeeperLostError:
             self._replace_keeper()
 
-    def _learn_news(self) -> None:
-        news, self._news = self._news, []
-        for pid, status in news:
-            self._learn(pid, status)
-
-    def _learn(self, pid: int, status: int) -> None:
-        """What became of a command."""
-        if pid != self._command:
-            return
-        if os.WIFSTOPPED(status):
-            self._stop_with(os.WSTOPSIG(status))
-        elif self._phase is not _Phase.RESTARTING:
-            self._command = 0
-            self._code = os.waitstatus_to_exitcode(status)
-            self._finish(self._code if self._code >= 0 else 128 - self._code)
-
-    def _finish(self, code: int) -> None:
-        """End what is left of the command, then go with `code`."""
-        self._code = code
-        self._phase = _Phase.FINISHING
-        if self._ending is None:
-            self._ending = Ending(self._members, self._cgroup, self._options.grace)
-
-    def _is_over(self) -> bool:
-        return self._phase is _Phase.FINISHING and self._ending is None
-
-    def _advance(self) -> None:
-        if self._ending is None or not self._ending.step():
-            return
-        self._ending = None
-        if self._phase is _Phase.RESTARTING:
-            self._phase = _Phase.RUNNING
-            self._try_start()
-            self._settled.set()
-
-    def _try_start(self) -> None:
-        """Start the command in the tree that is current. The caller holds the guard, and nothing is frozen."""
-        self._tree = self._readlink()
-        mine = terminal.foreground() in {os.getpgrp(), self._command} - {0}
-        self._command = 0
-        with contextlib.suppress(KeeperLostError):  # it will be replaced, and _follow_current() tries again
-            self._command = self._link.command(foreground=mine)
-            self._replaced = 0
-
-    def _deliver(self) -> None:
-        """Hand on the signals that came, also those that came while the command stood still."""
-        numbers, self._pending = self._pending, []
-        for number in numbers:
-            if self._phase is _Phase.RUNNING:
-                self._signal_command(number)
-            elif number in _ENDS and self._phase is _Phase.RESTARTING:
-                self._finish(128 + number)  # asked to end between two commands
-            elif number in _ENDS and self._ending is not None:
-                self._ending.hurry()
-
-    def _signal_command(self, number: int) -> None:
-        command = processes.look(self._command) if self._command else None
-        if command is not None:
-            processes.send(command, number)
-
-    def _follow_current(self) -> None:
-        """Do what a switch asks for. Without a freeze of ours it can only be one that was forced upon us."""
-        if self._phase is _Phase.RESTARTING:
-            return
-        now = self._readlink()
-        if self._phase is _Phase.FINISHING or (self._command and now in ("", self._tree)):
-            self._settled.set()
-            return
-        self._tree = now
-        if self._options.on_switch is OnSwitch.RESTART or not self._command:
-            # Not started: the keeper died over it, and may have started something before.
-            self._phase = _Phase.RESTARTING
-            self._ending = Ending(self._members, self._cgroup, self._options.grace)
-            return
-        if self._options.on_switch is OnSwitch.SIGNAL:
-            self._signal_command(self._options.switch_signal)
-        else:
-            _log.warning("current was switched to %s, though the command is not to be switched", now)
-        self._settled.set()
-
     def _resumed(self, current: str) -> None:
         """In the watcher's thread, after the thaw: let the main thread act, and wait for it for a while."""
-        self._settled.clear()
+        self._command.settled.clear()
         with contextlib.suppress(BlockingIOError):  # full of wishes to wake up
             self._waker.send(b"\0")
-        self._settled.wait(_SETTLE_LIMIT)
+        self._command.settled.wait(_SETTLE_LIMIT)
 
     def _replace_keeper(self) -> None:
         """Start another keeper. What the old one kept is ours now: we are the nearest subreaper above it."""
@@ -280,30 +167,12 @@ class Run:
                 return
             if pid == 0:
                 return
-            self._learn(pid, status)
-
-    def _stop_with(self, number: int) -> None:
-        """The terminal's user stopped the command: stop too, so that the shell comes back; go on together."""
-        if number not in _TERMINAL_STOPS or terminal.terminal() is None:
-            return
-        had_terminal = terminal.foreground() == self._command
-        if had_terminal:
-            terminal.give_to(os.getpgrp())
-        os.kill(os.getpid(), signal.SIGSTOP)
-        if terminal.foreground() == os.getpgrp():
-            terminal.give_to(self._command)
-        self._signal_command(signal.SIGCONT)
+            self._command.learn(pid, status)
 
     def _members(self) -> list[Process]:
         """All of the command, parents first: what descends from the keeper, and what once did."""
         with self._link.steady() as keeper_pid:
             return with_cgroup(processes.below([os.getpid()], but={keeper_pid}), self._cgroup)
-
-    def _readlink(self) -> str:
-        try:
-            return str((self._root / "current").readlink())
-        except OSError:
-            return ""
 
     def _listen(self) -> None:
         self._wake.setblocking(False)
@@ -311,12 +180,3 @@ class Run:
         for number in (*FORWARDED, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-
-
-def _make_cgroup(kind: FreezerKind) -> Cgroup | None:
-    if kind is FreezerKind.SIGNALS:
-        return None
-    made = Cgroup.make(f"wvs-agent-{os.getpid()}-{secrets.token_hex(4)}")
-    if made is None and kind is FreezerKind.CGROUP:
-        raise NotUsableError("there is no cgroup v2 in which this process may make a group of its own")
-    return made
