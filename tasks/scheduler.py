@@ -39,9 +39,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """The last bell of ours for a head: when (monotonic seconds), and the how manieth it was."""
+    """The last bell of ours for a head that was not begun since: when (monotonic seconds), the how manieth it was."""
 
     task_id: str
+    fence: int | None
     at: float
     times: int
 
@@ -133,7 +134,8 @@ class Scheduler:
     def _ring_if_due(self, head: Head, now: float) -> float:
         """Ring for a due head that nobody has begun; seconds until it should be looked at again."""
         last = self._rung.get(head.wsid)
-        if last is not None and last.task_id != head.task_id:
+        # Begun since, it has another fence: the bell was heard, and a retry waits for no other.
+        if last is not None and (last.task_id, last.fence) != (head.task_id, head.fence):
             last = None
         # A first attempt had a bell of its own, a retry has nobody else.
         first_at = now + head.due_in + (0.0 if head.begun_before else UNHEARD_SECONDS)
@@ -142,7 +144,7 @@ class Scheduler:
             return wait
         if not self._ring(head.wsid):
             return self._poll_interval
-        rung = Rung(head.task_id, now, last.times + 1 if last else 1)
+        rung = Rung(head.task_id, head.fence, now, last.times + 1 if last else 1)
         self._rung[head.wsid] = rung
         return rung.again_at - now
 

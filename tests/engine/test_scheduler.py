@@ -17,7 +17,7 @@ from tasks.scheduler import UNHEARD_SECONDS, Rung, Scheduler
 from tasks.states import LIVE, Status
 from tests.engine.conftest import BACKOFF
 from tests.engine.world import lost, query, status_of, wait_status
-from tests.factories import from_now, make_task, make_workspace
+from tests.factories import from_now, make_task, make_workspace, next_fence
 from tests.waiting import InThread, eventually
 
 pytestmark = pytest.mark.rule("SPEC §6")
@@ -38,7 +38,7 @@ def test_it_is_not_rung_for_again_at_once(scheduler: Scheduler, bells: list[str]
 
 
 def test_while_workers_are_busy_it_is_rung_for_again_after_twice_as_long_each_time_up_to_a_minute() -> None:
-    waits = [Rung("task", at=100.0, times=times).again_at - 100.0 for times in range(1, 7)]
+    waits = [Rung("task", None, at=100.0, times=times).again_at - 100.0 for times in range(1, 7)]
     assert waits == [5, 10, 20, 40, 60, 60]
 
 
@@ -51,6 +51,17 @@ def test_what_comes_to_the_head_is_rung_for_though_the_one_before_was_just_rung_
     Task.objects.filter(pk=first.pk).update(status=Status.CANCELED, ended_at=from_now(0))
     scheduler.beat()
     assert bells == [workspace.wsid] * 2
+
+
+def test_a_retry_is_rung_for_at_once_though_the_one_before_was_just_rung_for_and_failed(
+    scheduler: Scheduler, bells: list[str]
+) -> None:
+    task = make_task(make_workspace(), status=Status.FAILED, next_run_at=from_now(0), fence=next_fence())
+    scheduler.beat()
+    # Somebody heard it, and found its executor away: that costs no attempt, and is over at once.
+    Task.objects.filter(pk=task.pk).update(fence=next_fence())
+    scheduler.beat()
+    assert bells == [task.workspace_id] * 2
 
 
 def test_a_fresh_task_has_its_own_bell(scheduler: Scheduler, bells: list[str]) -> None:
