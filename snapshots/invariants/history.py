@@ -40,14 +40,18 @@ def i2_legal_transitions() -> Iterator[Violation]:
 
 
 def i3_starts_in_order() -> Iterator[Violation]:
-    """No task of a workspace was started, or started again, after one with a higher seq had been."""
+    """No task of a workspace was started, or started again, before every one with a lower seq had ended."""
     yield from broken(
         "I3",
-        """SELECT wsid, concat(task_id, ' (seq ', seq, ') was started after seq ', before)
-        FROM (SELECT *, max(seq) OVER (PARTITION BY wsid ORDER BY id
-                                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-              FROM task_history WHERE new_status = 'RUNNING' AND old_status IS DISTINCT FROM 'RUNNING') h
-        WHERE seq < before ORDER BY id""",
+        """WITH lives AS (SELECT wsid, task_id, seq, min(id) AS begun,
+                              min(id) FILTER (WHERE new_status = ANY(%s)) AS over
+                       FROM task_history GROUP BY wsid, task_id, seq)
+        SELECT h.wsid, concat(h.task_id, ' (seq ', h.seq, ') was started before ', earlier.task_id, ' (seq ',
+                              earlier.seq, ') had ended')
+        FROM task_history h JOIN lives earlier ON earlier.wsid = h.wsid AND earlier.seq < h.seq
+            AND earlier.begun < h.id AND coalesce(earlier.over > h.id, true)
+        WHERE h.new_status = 'RUNNING' AND h.old_status IS DISTINCT FROM 'RUNNING' ORDER BY h.id""",
+        [status.value for status in FINISHED],
     )
 
 
