@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -38,19 +38,29 @@ class FreezeConfig(Protocol):
 
 
 @contextmanager
-def freeze(ws: WorkspaceLayout, request: ExecuteTask, config: FreezeConfig, stop: StopSignal) -> Iterator[Freeze]:
+def freeze(
+    ws: WorkspaceLayout,
+    request: ExecuteTask,
+    config: FreezeConfig,
+    stop: StopSignal,
+    *,
+    check: Callable[[], None] | None = None,
+) -> Iterator[Freeze]:
     """The agent stands still, or cannot attach, until the context ends; then it is told to go on, whatever happened.
 
-    The caller holds `.wvs/lock`. Raises ExecutorFault (QUIESCE_TIMEOUT: no ack, or the agent refused; UNSAFE_PATH: a
-    planted file, no agent.lock; NO_SPACE, UNAVAILABLE, INTERNAL: control.json cannot be written) and Stopped. At the
-    end it waits for the agent's answer, for at most 5 s, unless the body raised.
+    The caller holds `.wvs/lock`; while the agent is waited for, `check` is asked whether to go on, several times a
+    second: it raises as `Held.check` does. Without it the stop alone ends the wait.
+
+    Raises ExecutorFault (QUIESCE_TIMEOUT: no ack, or the agent refused; UNSAFE_PATH: a planted file, no agent.lock;
+    NO_SPACE, UNAVAILABLE, INTERNAL: control.json cannot be written) and Stopped. At the end it waits for the agent's
+    answer, for at most 5 s, unless the body raised.
     """
     stop.check()
     current = _read_current(ws)
     quiet = Freeze(ws, request, config, current, _open_lock(ws))
     finished = False
     try:
-        quiet._begin(stop)
+        quiet._begin(stop, check or stop.check)
         yield quiet
         finished = True
     finally:
@@ -113,7 +123,7 @@ class Freeze:
             old_handles=self._answer.old_handles if self._answer else (),
         )
 
-    def _begin(self, stop: StopSignal) -> None:
+    def _begin(self, stop: StopSignal, check: Callable[[], None]) -> None:
         with _faults():
             if self._lock.try_acquire():
                 self.attached = False
@@ -122,13 +132,13 @@ class Freeze:
             self._asked_at = protocol.clock()
             self._control.ask()
             self._renewer.start(until=self._asked_at + self._config.quiesce_timeout + self._config.freeze_max)
-            self._await_ack(stop)
+            self._await_ack(stop, check)
 
-    def _await_ack(self, stop: StopSignal) -> None:
+    def _await_ack(self, stop: StopSignal, check: Callable[[], None]) -> None:
         """Wait for FROZEN with our nonce, or for the lock: an agent that died cannot write any more."""
         deadline = self._asked_at + self._config.quiesce_timeout
         while True:
-            stop.check()
+            check()
             if self._lock.try_acquire():
                 self.attached = False
                 return

@@ -98,7 +98,7 @@ def _differs(attempt: Attempt, held: Held, copy: Path, described: Descriptor) ->
 
 def _switch_in_freeze(attempt: Attempt, held: Held, *, staged: Path | None, live: Path) -> AgentReport:
     ws = attempt.ws
-    with freeze(ws, attempt.request, attempt.config, attempt.stop) as quiet, attempt.timed("switch"):
+    with freeze(ws, attempt.request, attempt.config, attempt.stop, check=held.check) as quiet, attempt.timed("switch"):
         failpoints.hit("set_current.frozen")
         held.check(force=True)
         if staged is not None:

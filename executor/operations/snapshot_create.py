@@ -108,7 +108,8 @@ class _Frozen:
 
 def _freeze(attempt: Attempt, held: Held, source: Path, copy: Path, early: Precopy | None) -> _Frozen:
     before: Survey | None = None
-    with freeze(attempt.ws, attempt.request, attempt.config, attempt.stop) as quiet, _standing_still():
+    ws, request, config = attempt.ws, attempt.request, attempt.config
+    with freeze(ws, request, config, attempt.stop, check=held.check) as quiet, _standing_still():
         with tree.open_root(source) as root:
             failpoints.hit("create.frozen")
             if attempt.verifies or early is not None:

@@ -270,6 +270,28 @@ def test_a_newer_attempt_ends_an_older_one(make_site: MakeSite, tmp_path: Path) 
     assert (outcome.reason, outcome.outcome_unknown) == (FaultReason.FENCED, False)
 
 
+@by_copy
+@pytest.mark.parametrize("op", [OperationName.SNAPSHOT_CREATE, OperationName.SET_CURRENT])
+def test_a_newer_attempt_does_not_wait_for_the_agent_that_an_older_one_waits_for(
+    make_site: MakeSite, op: OperationName
+) -> None:
+    site = make_site(quiesce=60.0)
+    site.init()
+    request = site.create_request() if op is OperationName.SNAPSHOT_CREATE else site.switch_request(site.snapshot())
+    before = site.snapshots
+    with somebody_attached(site):
+        old = Call(partial(site.run, request))
+        eventually(partial(asks_for_a_freeze, site), "the older one waits for the agent")
+
+        assert site.probe(site.again(request)) is None
+        outcome = old.outcome()
+        left = site.staged, asks_for_a_freeze(site)
+
+    assert isinstance(outcome, ExecutorFault)
+    assert (outcome.reason, outcome.outcome_unknown) == (FaultReason.FENCED, False)
+    assert (site.snapshots, site.live_id, left) == (before, "initial", ([], False))
+
+
 # — progress —
 
 
