@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from wvs_agent import processes, protocol
-from wvs_agent.handles import descriptors, open_for_writing, shared_writable_mappings
+from wvs_agent.descriptors import FileSystems, descriptors, open_for_writing
+from wvs_agent.handles import shared_writable_mappings
 from wvs_agent.processes import PROC, Process
 from wvs_agent.refusal import FreezeRefusedError
 
@@ -33,21 +34,57 @@ def flush(tree: Iterable[Process], root: Path, until: float) -> int:
 
     Each once, however many have it open: fsync by one descriptor writes back what came through all. Files are opened
     anew, for writing, since a FUSE client flushes nothing for a reader. Deleted files are left out: they are
-    in no tree.
-    Raises NotFlushedError, also when protocol.clock() has come to `until`.
+    in no tree. Of files on other file systems nothing is asked: their servers may never answer.
+    Raises NotFlushedError, also when protocol.clock() has come to `until`; OSError where there is no `root`.
     """
-    device = root.stat().st_dev
-    done: set[FileKey] = set()
+    flushing = _Flush(root, until)
     for process in tree:
         try:
-            for place in _file_tables(process):
-                _flush_descriptors(process, place, device, done, until)
-            _flush_mappings(process, device, done, until)
+            flushing.process(process)
         except OSError as error:
             if not processes.is_dead(process):
                 name = f"process {process.pid} ({processes.name_of(process.pid)})"
                 raise NotFlushedError(f"what {name} has open cannot be flushed: {error}") from error
-    return len(done)
+    return len(flushing.done)
+
+
+class _Flush:
+    def __init__(self, root: Path, until: float) -> None:
+        self.done: Final[set[FileKey]] = set()
+        self._device = root.stat().st_dev
+        self._mounts = FileSystems(root)
+        self._until = until
+
+    def process(self, process: Process) -> None:
+        for table in _file_tables(process):
+            self._descriptors(process, table)
+        self._mappings(process)
+
+    def _descriptors(self, process: Process, table: Path) -> None:
+        for fd in list(descriptors(table)):
+            with contextlib.suppress(FileNotFoundError):
+                # Before any stat(): that of a file on a mount that does not answer would never come back.
+                if open_for_writing(table, fd) and self._mounts.may_hold(table, fd):
+                    self._file(table / "fd" / str(fd), process, fd)
+
+    def _mappings(self, process: Process) -> None:
+        """What is mapped shared and writable though its descriptor may be closed."""
+        base = PROC / str(process.pid)
+        for name in shared_writable_mappings(base, self._device):
+            # By the root directory of that process, which may be another one than ours. A deleted file is not found.
+            with contextlib.suppress(FileNotFoundError):
+                self._file(base / "root" / os.fsdecode(name).lstrip("/"))
+
+    def _file(self, place: Path, owner: Process | None = None, fd: int = -1) -> None:
+        status = place.stat()
+        key = (status.st_dev, status.st_ino)
+        is_ours = status.st_dev == self._device and stat.S_ISREG(status.st_mode) and status.st_nlink > 0
+        if not is_ours or key in self.done:
+            return
+        if protocol.clock() >= self._until:
+            raise NotFlushedError("flushing takes too long for the lease")
+        _fsync(place, owner, fd)
+        self.done.add(key)
 
 
 def _file_tables(process: Process) -> Iterator[Path]:
@@ -64,38 +101,7 @@ def _file_tables(process: Process) -> Iterator[Path]:
         yield tasks / str(tid)
 
 
-def _flush_descriptors(process: Process, place: Path, device: int, done: set[FileKey], until: float) -> None:
-    for fd in list(descriptors(place)):
-        link = place / "fd" / str(fd)
-        with contextlib.suppress(FileNotFoundError):
-            status = link.stat()
-            if _matters(status, device, done) and open_for_writing(place, fd):
-                _in_time(until)
-                _fsync(link, process, fd)
-                done.add((status.st_dev, status.st_ino))
-
-
-def _flush_mappings(process: Process, device: int, done: set[FileKey], until: float) -> None:
-    """What is mapped shared and writable though its descriptor may be closed."""
-    base = PROC / str(process.pid)
-    for name in shared_writable_mappings(base, device):
-        # By the root directory of that process, which may be another one than ours. A deleted file is not found.
-        place = base / "root" / os.fsdecode(name).lstrip("/")
-        with contextlib.suppress(FileNotFoundError):
-            status = place.stat()
-            if _matters(status, device, done):
-                _in_time(until)
-                _fsync(place)
-                done.add((status.st_dev, status.st_ino))
-
-
-def _matters(status: os.stat_result, device: int, done: set[FileKey]) -> bool:
-    if status.st_dev != device or not stat.S_ISREG(status.st_mode) or status.st_nlink == 0:
-        return False
-    return (status.st_dev, status.st_ino) not in done
-
-
-def _fsync(place: Path, owner: Process | None = None, fd: int = -1) -> None:
+def _fsync(place: Path, owner: Process | None, fd: int) -> None:
     try:
         ours = os.open(place, _OPEN)
     except PermissionError:
@@ -106,11 +112,6 @@ def _fsync(place: Path, owner: Process | None = None, fd: int = -1) -> None:
         os.fsync(ours)
     finally:
         os.close(ours)
-
-
-def _in_time(until: float) -> None:
-    if protocol.clock() >= until:
-        raise NotFlushedError("flushing takes too long for the lease")
 
 
 def _borrow(pid: int, fd: int) -> int:
