@@ -9,11 +9,9 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
 
+from wvs_agent.descriptors import SELF, FileSystems, descriptors, open_for_writing
 from wvs_agent.documents import MAX_OLD_HANDLES, printable
-
-SELF: Final = Path("/proc/self")
 
 
 def fsync_open_files(root: str | os.PathLike[str]) -> int:
@@ -26,24 +24,28 @@ def fsync_open_files(root: str | os.PathLike[str]) -> int:
     It cannot reach what has not been written yet (buffers of the program's own: flush them first), nor other processes.
     Raises OSError when a file cannot be flushed: then the program must not be called frozen.
     """
-    device = Path(root).stat().st_dev
+    device, mounts = Path(root).stat().st_dev, FileSystems(root)
     flushed = 0
     for fd in list(descriptors(SELF)):
         try:
+            # In this order: fstat() of a file on a mount that does not answer would never come back.
+            if not open_for_writing(SELF, fd) or not mounts.may_hold(SELF, fd):
+                continue
             status = os.fstat(fd)
-            if status.st_dev == device and stat.S_ISREG(status.st_mode) and open_for_writing(SELF, fd):
+            if status.st_dev == device and stat.S_ISREG(status.st_mode):
                 os.fsync(fd)
                 flushed += 1
         except OSError as error:
-            if error.errno != errno.EBADF:  # closed since it was listed: close has flushed it
+            if error.errno not in (errno.EBADF, errno.ENOENT):  # closed since it was listed: close has flushed it
                 raise
     return flushed + _fsync_mapped(device)
 
 
 def old_handles(root: str | os.PathLike[str], current: str) -> tuple[str, ...]:
-    """Working directory and open files of this process in a live tree other than `current` (`live/<id>`).
+    """What this process holds of live trees other than `current` (`live/<id>`), where it goes on writing (H7).
 
-    They go on reading and writing there (H7). At most 50, as text for people: "cwd live/initial/src".
+    Its working directory, its open files, and what it maps shared and writable, maybe long closed. At most 50, as text
+    for people: "cwd live/initial/src", "fd 3 live/initial/log", "map live/initial/index".
     """
     return tuple(itertools.islice(_left_behind(root, current, SELF, ""), MAX_OLD_HANDLES))
 
@@ -57,14 +59,14 @@ def old_handles_of(pids: Iterable[int], root: str | os.PathLike[str], current: s
 def _left_behind(root: str | os.PathLike[str], current: str, process: Path, prefix: str) -> Iterator[str]:
     trees = os.path.realpath(root) + "/"
     kept = f"{trees}{current}"
-    for name, place in _places(process):
+    for name, place in _places(process, Path(root).stat().st_dev):
         if not place.startswith(f"{trees}live/") or place == kept or place.startswith(f"{kept}/"):
             continue
         yield printable(f"{prefix}{name} {place.removeprefix(trees)}")
 
 
-def _places(process: Path) -> Iterator[tuple[str, str]]:
-    """Name and path of the working directory and of each open file; nothing of a process that is gone."""
+def _places(process: Path, device: int) -> Iterator[tuple[str, str]]:
+    """Name and path of the working directory, of each open file and of what is mapped; nothing of a process gone."""
     with contextlib.suppress(OSError):
         yield "cwd", str((process / "cwd").readlink())
     fds: list[int] = []
@@ -75,24 +77,11 @@ def _places(process: Path) -> Iterator[tuple[str, str]]:
             yield f"fd {fd}", str((process / "fd" / str(fd)).readlink())
         except OSError:
             continue
-
-
-def descriptors(process: Path) -> Iterator[int]:
-    """The descriptors of a process or thread, by its directory in /proc. Raises OSError."""
-    for entry in (process / "fd").iterdir():
-        yield int(entry.name)
-
-
-def open_for_writing(process: Path, fd: int) -> bool:
-    """Whether that descriptor may write. Raises OSError other than for a descriptor that is gone."""
-    try:
-        facts = (process / "fdinfo" / str(fd)).read_text()
-    except FileNotFoundError:
-        return False
-    for line in facts.splitlines():
-        if line.startswith("flags:"):
-            return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
-    return True
+    mapped: set[bytes] = set()
+    with contextlib.suppress(OSError):
+        mapped = shared_writable_mappings(process, device)
+    for path in sorted(mapped):
+        yield "map", os.fsdecode(path)
 
 
 def _fsync_mapped(device: int) -> int:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.agent.scene import ROOT
 from tests.waiting import eventually
 from wvs_agent import processes
@@ -23,6 +25,9 @@ PYTHON = sys.executable
 JOURNAL = (PYTHON, str(ROOT / "tests" / "agent" / "journal_program.py"))
 GENTLE = (*JOURNAL, "gentle")
 """The same with pauses: it leaves the machine to others."""
+FREEZERS = [FreezerKind.SIGNALS, pytest.param(FreezerKind.CGROUP, marks=pytest.mark.root)]
+"""Both ways of stopping a command, for tests that are parametrized by them."""
+MAPPING = (PYTHON, str(ROOT / "tests" / "agent" / "mapping_program.py"))
 _TOKEN = "WVS_TEST_RUN"
 
 
@@ -80,6 +85,11 @@ class Running:
         assert self.everything() == []
         return code
 
+    def complaints(self) -> str:
+        """What was said on standard error, which must be a pipe, once all have ended."""
+        assert self.child.stderr is not None
+        return str(self.child.stderr.read().decode())
+
     def kill(self) -> None:
         """kill -9 of wvs-agent itself."""
         self.child.send_signal(signal.SIGKILL)
@@ -97,8 +107,9 @@ class Running:
         eventually(lambda: self.everything() == [], "nothing is left of the run")
         for group in groups:
             eventually(lambda group=group: _removed(group), f"{group} is gone")  # type: ignore[misc]
-        if self.child.stdout is not None:
-            self.child.stdout.close()
+        for stream in (self.child.stdout, self.child.stderr):
+            if stream is not None:
+                stream.close()
 
 
 @contextmanager
