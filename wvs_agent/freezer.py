@@ -85,7 +85,7 @@ class Freezer:
     def _stop_cgroup(self, cgroup: Cgroup, end: float) -> None:
         try:
             if not cgroup.freeze(end):
-                raise NotStoppedError("the cgroup does not freeze")
+                raise NotStoppedError(f"does not stop: {_named(_running_in(cgroup)) or 'the cgroup'}")
         except OSError as error:
             raise NotStoppedError(f"the cgroup cannot be frozen: {error}") from error
 
@@ -143,6 +143,12 @@ def thaw_all(members: Members, cgroup: Cgroup | None) -> None:
     for process in reversed(members()):
         with contextlib.suppress(OSError):
             processes.send(process, signal.SIGCONT)
+
+
+def _running_in(cgroup: Cgroup) -> list[Process]:
+    """What keeps a group from freezing: what is frozen by it looks asleep."""
+    found = map(processes.look, sorted(cgroup.members()))
+    return [each for each in found if each and not {"R", "D"}.isdisjoint(processes.task_states(each.pid).values())]
 
 
 def _named(found: list[Process]) -> str:

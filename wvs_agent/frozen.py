@@ -119,5 +119,6 @@ class FrozenCommand:
         pause = threading.Event()
         while (now := str((self._root / "current").readlink())) != request.current:
             if protocol.clock() > give_up:
-                raise SwitchRefusedError(f"{request.task_id} would switch from {now} to {request.current}")
+                switch = f"{request.task_id} would switch from {now} to {request.current}"
+                raise SwitchRefusedError(f"{switch}, and --on-switch refuse lets no switch happen")
             pause.wait(_PULSE)
