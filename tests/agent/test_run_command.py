@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from executor.layout import WorkspaceLayout
-from tests.agent.running import PYTHON, Running, running
+from tests.agent.running import FREEZERS, PYTHON, Running, running
 from tests.agent.scene import ROOT
 from tests.waiting import eventually
 from wvs_agent import processes
 from wvs_agent.config import FREEZER_VARIABLE, FreezerKind
 
 pytestmark = pytest.mark.rule("§8")
-KINDS = [FreezerKind.SIGNALS, pytest.param(FreezerKind.CGROUP, marks=pytest.mark.root)]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_a_signal_is_handed_on_to_the_command(ws: WorkspaceLayout, name: str) ->
         assert run.wait() == 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FREEZERS)
 def test_what_the_command_leaves_running_ends_with_it(ws: WorkspaceLayout, kind: FreezerKind) -> None:
     daemon = "trap '' TERM; while :; do sleep 1000; done"
     script = f'setsid sh -c "{daemon}" >/dev/null 2>&1 & setsid sleep 1000 & exit 5'

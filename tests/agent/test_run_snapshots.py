@@ -12,7 +12,8 @@ import pytest
 from executor.contract import ExecutorFault, FaultReason
 from executor.layout import snapshot_tree
 from tests.agent.journals import assert_one_moment
-from tests.agent.running import GENTLE, JOURNAL, running
+from tests.agent.mapping_program import NAME, WRITTEN
+from tests.agent.running import FREEZERS, GENTLE, JOURNAL, MAPPING, running
 from tests.executor.conftest import MakeSite, make_site
 from tests.executor.scene import Site
 from tests.servers import JuiceFSVolume
@@ -22,7 +23,6 @@ from wvs_agent.config import FreezerKind
 __all__ = ["make_site"]
 
 SNAPSHOTS = int(os.environ.get("WVS_SNAPSHOTS", "3"))
-KINDS = [FreezerKind.SIGNALS, pytest.param(FreezerKind.CGROUP, marks=pytest.mark.root)]
 
 
 @pytest.fixture(
@@ -70,7 +70,7 @@ def writes(tree: Path) -> None:
 @pytest.mark.rule("RK-02")
 @pytest.mark.rule("H1")
 @pytest.mark.timeout(120 + 20 * SNAPSHOTS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FREEZERS)
 def test_each_snapshot_under_full_write_load_is_the_state_of_one_moment(
     site: Site, agent_root: Path, kind: FreezerKind
 ) -> None:
@@ -102,6 +102,15 @@ def test_each_snapshot_under_full_write_load_is_the_state_of_one_moment(
 def told(seconds: list[float]) -> str:
     """The middle and the longest, in ms."""
     return f"p50 {statistics.median(seconds) * 1000:.0f} max {max(seconds) * 1000:.0f} ms"
+
+
+@pytest.mark.rule("§8")
+@pytest.mark.rule("H1")
+def test_what_a_child_wrote_through_a_mapping_of_a_closed_file_is_in_the_snapshot(site: Site, agent_root: Path) -> None:
+    site.init()
+    with running(agent_root, MAPPING) as run:
+        assert run.hear() == "written"
+        assert (site.snapshot_tree(site.snapshot()) / NAME).read_bytes() == WRITTEN
 
 
 @pytest.mark.rule("§8")
