@@ -58,15 +58,9 @@ class Aim:
         self._keeper.send(pid, signal.SIGCONT)
         return True
 
-    def _watching(self) -> Iterator[None]:
-        """A few seconds of looking, again and again."""
-        until = time.monotonic() + _LOOK_SECONDS
-        while time.monotonic() < until and not self._stopping.wait(_PULSE):
-            yield
-
     def _busy(self, prefix: str) -> str | None:
         """One that holds a workspace's lock at this moment."""
-        for _ in self._watching():
+        for _ in looking(self._stopping):
             busy = executions.holding_now(self._fleet.locks_log)
             for name in self._keeper.names(prefix):
                 if self._keeper.pid(name) in busy:
@@ -88,6 +82,13 @@ class Aim:
         with suppress(psutil.Error):
             return psutil.Process(pid).children() if pid else []
         return []
+
+
+def looking(stopping: threading.Event) -> Iterator[None]:
+    """A few seconds of looking, again and again."""
+    until = time.monotonic() + _LOOK_SECONDS
+    while time.monotonic() < until and not stopping.wait(_PULSE):
+        yield
 
 
 def for_ever(points: Sequence[str], rng: Random) -> Iterator[str]:

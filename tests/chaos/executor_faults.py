@@ -11,7 +11,7 @@ from typing import Final
 import psutil
 
 from executor.failpoints import EXECUTOR_POINTS, PRECOPY_POINTS, UPKEEP_POINTS
-from tests.chaos.aim import WORKERS, Aim, Fault, for_ever
+from tests.chaos.aim import WORKERS, Aim, Fault, for_ever, looking
 from tests.chaos.executors import PREFIX, Service, kill_group, own_mount
 from tests.chaos.fleet import Fleet
 from tests.chaos.outages import Weather
@@ -50,7 +50,7 @@ class ExecutorProcesses(Aim):
 
     def kill_executor_in_mid_clone(self) -> bool:
         """While `juicefs clone` runs below it: the mount goes on with the clone, or is unmounted meanwhile."""
-        return any(self._kill(name) for _ in self._watching() for name in list(self._clones().values())[:1])
+        return any(self._kill(name) for _ in looking(self._stopping) for name in list(self._clones().values())[:1])
 
     def stop_executor(self) -> bool:
         """SIGSTOP, for longer than a lease."""
@@ -140,6 +140,10 @@ class ExecutorOutages(Weather):
         return self._rng.choice(self._fleet.executors.services)
 
     def _own_mount(self) -> list[psutil.Process]:
+        """One that is there, or is there again soon."""
         owners = [service.name for service in self._fleet.executors.services if service.owns_mount]
-        pid = self._keeper.pid(self._rng.choice(owners)) if owners else None
-        return own_mount(pid) if pid is not None else []
+        for _ in looking(self._stopping):
+            pid = self._keeper.pid(self._rng.choice(owners)) if owners else None
+            if pid is not None and (found := own_mount(pid)):
+                return found
+        return []

@@ -6,6 +6,7 @@ itself (JFS_META_URL), and so mounts it again by itself. Workers and schedulers 
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -100,7 +101,8 @@ class Executors:
         port = free_port()
         name = f"{PREFIX}{number}"
         owns = number > 0 and self._base.volume is not None
-        mount = self._directory / f"ws-{number}" if owns else self._base.ws
+        # Beside the fleet's directory, not in it: a run's logs are copied as they lie there.
+        mount = self._base.dir / f"{self._directory.name}-{name}" if owns else self._base.ws
         settings = {"EXECUTOR_GRPC_ADDR": f"{LOOPBACK}:{port}", "EXECUTOR_MOUNT_PATH": str(mount)}
         if owns:
             settings |= self._mounts_by_itself(name)
@@ -119,7 +121,7 @@ class Executors:
                 mark_name=MARK,
                 mark=self._base.mark,
                 pids=self._pids(name),
-                cache=self._directory / f"cache-of-{name}",
+                cache=self._base.dir / "cache-of-executors",
                 metrics=f"{LOOPBACK}:{free_port()}",
             )
         )
@@ -133,32 +135,39 @@ class Executors:
         """A mount ends with its executor; one that was busy, or whose executor was no more when it began, does not."""
         with suppress(StackError):
             wait_until(lambda: not is_mounted(service.mount), limit=_UNMOUNT_SECONDS, what="its unmount")
-        kill_all([process for process in marked_processes(self._base.mark) if _serves(process, service.mount)])
+        pids = self._pids(service.name)
+        groups = {int(pid) for pid in pids.read_text().split()} if pids.exists() else set()
+        kill_all([process for process in marked_processes(self._base.mark) if _group_of(process) in groups])
         if is_mounted(service.mount):
             unmount_lazily(service.mount)
-        pids = self._pids(service.name)
-        for pid in pids.read_text().split() if pids.exists() else []:
+        for group in groups:
             # Over which both processes of a mount hand the FUSE descriptor on; nobody else removes it.
-            (_SOCKETS / f"fuse_fd_comm.{pid}").unlink(missing_ok=True)
+            (_SOCKETS / f"fuse_fd_comm.{group}").unlink(missing_ok=True)
 
 
 def own_mount(executor: int) -> list[psutil.Process]:
     """The mount that this executor's process has started: who watches, then who serves. Empty: none at this moment."""
     with suppress(psutil.Error):
         for child in psutil.Process(executor).children():
-            if child.cmdline()[1:2] == ["mount"]:
+            if _mounts(child):
                 return [child, *child.children()]
     return []
 
 
 def kill_group(process: psutil.Process) -> None:
     """SIGKILL to both processes of a mount."""
-    with suppress(psutil.Error, ProcessLookupError):
-        for one in [*process.children(recursive=True), process]:
-            one.send_signal(signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
-def _serves(process: psutil.Process, mount: Path) -> bool:
+def _mounts(process: psutil.Process) -> bool:
+    """juicefs writes its arguments anew, as one."""
     with suppress(psutil.Error):
-        return str(mount) in process.cmdline()
+        return " ".join(process.cmdline()).split()[1:2] == ["mount"]
     return False
+
+
+def _group_of(process: psutil.Process) -> int | None:
+    with suppress(ProcessLookupError):
+        return os.getpgid(process.pid)
+    return None

@@ -24,9 +24,9 @@ LEAST_FAULTS = 10
 LEAST_SUCCEEDED = 15
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_base() -> Iterator[Base]:
-    """Of its own: its volume will have been full, and its mount dead."""
+    """Not the other tests': its volume will have been full, and its mount dead."""
     base = Base()
     try:
         base.start()

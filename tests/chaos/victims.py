@@ -12,7 +12,7 @@ import psycopg
 
 from executor.failpoints import ENGINE_POINTS, EXECUTOR_POINTS, UPKEEP_POINTS
 from tests.chaos import agents
-from tests.chaos.aim import WORKERS, Aim, Fault, for_ever
+from tests.chaos.aim import WORKERS, Aim, Fault, for_ever, looking
 from tests.chaos.fleet import Fleet
 
 WORKER_POINTS: Final = ENGINE_POINTS + EXECUTOR_POINTS
@@ -73,7 +73,7 @@ class Processes(Aim):
 
     def kill_clone_child(self) -> bool:
         """`juicefs clone` below whoever executes."""
-        return any(self._kill_one(list(self._clones())) for _ in self._watching())
+        return any(self._kill_one(list(self._clones())) for _ in looking(self._stopping))
 
     def stop_worker(self) -> bool:
         """SIGSTOP, for less than anybody waits for."""
