@@ -1,8 +1,9 @@
 """The executor over gRPC: one of many, by the workspace (SPEC §7). What a worker and a scheduler call.
 
-A connection that is lost at any time leaves an unknown outcome, never a guess. A run that is stopped is canceled, and
-then asked about with a fence that is higher than its own by one: whatever of it may still be on its way finds itself
-overtaken. That harms nobody, for every later attempt's fence in this workspace is at least as high.
+A connection that is lost at any time leaves an unknown outcome, never a guess. Before a run is asked for, a sign of
+life is: where there is none, it is known that nothing was begun. A run that is stopped is canceled, then asked about
+with a fence that is higher than its own by one: whatever of it may still be on its way finds itself overtaken. That
+harms nobody, for every later attempt's fence in this workspace is at least as high.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class RemoteExecutor:
         """See contract.Executor."""
         stop.check()
         link = self._link(request.wsid)
+        _find(link, stop)
         wire = pb.ExecuteRequest(attempt=messages.attempt_to_wire(request))
         events = link.stream(link.stub.Execute, wire, stop=stop, timeout=request.timeout_seconds + _SLACK_SECONDS)
         try:
@@ -184,6 +186,15 @@ def _ending(events: Iterable[pb.ExecuteResponse], progress: ProgressSink, addr: 
         else:
             _refuse_stopped(event)
     raise Lost(addr, grpc.StatusCode.UNKNOWN, "the executor said nothing at the end")
+
+
+def _find(link: Link, stop: StopSignal) -> None:
+    """The executor is there. Raises ExecutorFault(UNAVAILABLE), not begun, and Stopped."""
+    try:
+        link.reach(stop)
+    except Lost as lost:
+        stop.check()
+        raise ExecutorFault(FaultReason.UNAVAILABLE, str(lost), begun=False) from lost
 
 
 @contextmanager

@@ -177,13 +177,17 @@ PERMANENT: Final = frozenset(
 
 
 class ExecutorFault(Exception):
-    """An attempt failed. Unless `outcome_unknown`, nothing was published by it and the agent was told to go on."""
+    """An attempt failed. Unless `outcome_unknown`, nothing was published by it and the agent was told to go on.
 
-    def __init__(self, reason: FaultReason, message: str, *, outcome_unknown: bool = False) -> None:
+    Not `begun`: no executor took it up, so that it was no attempt (SPEC §6).
+    """
+
+    def __init__(self, reason: FaultReason, message: str, *, outcome_unknown: bool = False, begun: bool = True) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.outcome_unknown = outcome_unknown
+        self.begun = begun
 
     @property
     def permanent(self) -> bool:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar, cast
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from executor.contract import StopSignal
 from executor.tls import Tls
@@ -29,6 +30,8 @@ KEEPALIVE: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
 )
+PATIENCE_SECONDS: Final = 10.0
+"""For a sign of life: as long as a connection is believed that nothing comes from."""
 _OPTIONS: Final = (
     *KEEPALIVE,
     # A dead executor is told from a slow one at once, and one that came back is found soon.
@@ -68,6 +71,11 @@ class Link:
         else:
             self._channel = grpc.secure_channel(addr, tls.for_channel(), options)
         self.stub = ExecutorServiceStub(self._channel)
+        self._check = health_pb2_grpc.HealthStub(self._channel).Check  # type: ignore[attr-defined]  # it has no types
+
+    def reach(self, stop: StopSignal) -> None:
+        """Return when the executor answers at all; it was asked for nothing. Canceled by the stop. Raises Lost."""
+        self.ask(self._check, health_pb2.HealthCheckRequest(), stop=stop, timeout=PATIENCE_SECONDS)
 
     def stream(
         self, method: grpc.UnaryStreamMultiCallable[Ask, Answer], wire: Ask, *, stop: StopSignal, timeout: float

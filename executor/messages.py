@@ -144,7 +144,12 @@ def _agent_from_wire(wire: pb.AgentReport) -> AgentReport:
 def fault_to_wire(fault: ExecutorFault) -> pb.Fault:
     """Why an attempt failed."""
     reason = pb.FaultReason.Value(f"{_FAULT}{fault.reason.name}")
-    return pb.Fault(reason=reason, message=text_of(fault.message), outcome_unknown=fault.outcome_unknown)
+    return pb.Fault(
+        reason=reason,
+        message=text_of(fault.message),
+        outcome_unknown=fault.outcome_unknown,
+        not_begun=not fault.begun,
+    )
 
 
 def fault_from_wire(wire: pb.Fault) -> ExecutorFault:
@@ -155,7 +160,7 @@ def fault_from_wire(wire: pb.Fault) -> ExecutorFault:
     except KeyError:
         message = f"fault {wire.reason}: {wire.message}"
         return ExecutorFault(FaultReason.INTERNAL, message, outcome_unknown=True)
-    return ExecutorFault(reason, wire.message, outcome_unknown=wire.outcome_unknown)
+    return ExecutorFault(reason, wire.message, outcome_unknown=wire.outcome_unknown, begun=not wire.not_begun)
 
 
 def stopped_to_wire(reason: StopReason) -> pb.Stopped:

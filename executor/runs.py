@@ -41,13 +41,13 @@ class Runs:
     def begin(self, caller: Caller) -> StopSignal:
         """The signal of one more, which stops when the caller is gone. `end` must follow.
 
-        Raises ExecutorFault(UNAVAILABLE) when the service is being shut down: nothing was begun.
+        Raises ExecutorFault(UNAVAILABLE), not begun, when the service is being shut down.
         """
         stop = StopSignal()
         with self._lock:
             if self._ending:
                 stop.close()
-                raise ExecutorFault(FaultReason.UNAVAILABLE, "the executor is shutting down")
+                raise ExecutorFault(FaultReason.UNAVAILABLE, "the executor is shutting down", begun=False)
             self._stops.add(stop)
 
         def gone() -> None:

@@ -161,7 +161,7 @@ class ExecutorService(ExecutorServiceServicer):
     def _refuse_dead_mount(self) -> None:
         problem = self._why_dead()
         if problem is not None:
-            raise ExecutorFault(FaultReason.UNAVAILABLE, problem)
+            raise ExecutorFault(FaultReason.UNAVAILABLE, problem, begun=False)
 
 
 def _crash(error: Exception) -> ExecutorFault:

@@ -146,10 +146,13 @@ def fail(task: Task, fault: ExecutorFault, *, backoff_base: float) -> None:
         _wait_for_probe(task, error, due=_probe_time(task, backoff_base=backoff_base))
     elif task.cancel_requested:
         cancel(task)
-    elif fault.permanent or task.attempt >= task.max_attempts:
+    elif fault.permanent or (fault.begun and task.attempt >= task.max_attempts):
         die(task, error)
     else:
-        task.move(Status.FAILED, error=storable(error), next_run_at=_later(task, backoff_base=backoff_base))
+        due = _later(task, backoff_base=backoff_base)
+        # What nobody took up was no attempt: no task dies of an executor that is away, however long that is.
+        counted = task.attempt if fault.begun else task.attempt - 1
+        task.move(Status.FAILED, attempt=counted, error=storable(error), next_run_at=due)
         bells.announce_work(task.workspace_id)
 
 

@@ -31,11 +31,11 @@ def nothing(request: ExecuteTask, stop: StopSignal) -> None:
     """A step that lets the call do what it does."""
 
 
-def fault(reason: FaultReason, *, unknown: bool = False) -> Step:
+def fault(reason: FaultReason, *, unknown: bool = False, begun: bool = True) -> Step:
     """A step that fails before anything is published."""
 
     def step(request: ExecuteTask, stop: StopSignal) -> None:
-        raise ExecutorFault(reason, f"a test says {reason}", outcome_unknown=unknown)
+        raise ExecutorFault(reason, f"a test says {reason}", outcome_unknown=unknown, begun=begun)
 
     return step
 

@@ -356,19 +356,23 @@ class Fault(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     OUTCOME_UNKNOWN_FIELD_NUMBER: _builtins.int
+    NOT_BEGUN_FIELD_NUMBER: _builtins.int
     reason: Global___FaultReason.ValueType
     message: _builtins.str
     outcome_unknown: _builtins.bool
+    not_begun: _builtins.bool
+    """The executor took nothing up: it is shutting down, or its mount is dead."""
     def __init__(
         self,
         *,
         reason: Global___FaultReason.ValueType = ...,
         message: _builtins.str = ...,
         outcome_unknown: _builtins.bool = ...,
+        not_begun: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "outcome_unknown", b"outcome_unknown", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "not_begun", b"not_begun", "outcome_unknown", b"outcome_unknown", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -155,6 +155,23 @@ def test_a_failed_attempt_waits_for_its_backoff_and_the_fifth_is_the_last(engine
     }
 
 
+@pytest.mark.rule("SPEC §6")
+@pytest.mark.parametrize("attempt", [0, 4])
+def test_what_no_executor_took_up_was_no_attempt_and_is_tried_again_later(
+    engine: Engine, fake: FakeExecutor, attempt: int
+) -> None:
+    task = make_task(make_workspace(), attempt=attempt)
+    fake.on_execute.append(fault(FaultReason.UNAVAILABLE, begun=False))
+    engine.serve(task.workspace_id)
+    row = fresh(task)
+    assert (row.state, row.attempt, row.outcome_unknown) == (Status.FAILED, attempt, False)
+    assert row.error is not None
+    assert (row.error["code"], row.error["reason"]) == ("WVS_EXECUTOR_ERROR", "UNAVAILABLE")
+    make_due(task)
+    engine.serve(task.workspace_id)
+    assert (status_of(task), fresh(task).attempt) == (Status.SUCCEEDED, attempt + 1)
+
+
 @pytest.mark.rule("SPEC §4")
 @pytest.mark.parametrize("reason", ["SNAPSHOT_IN_USE", "SNAPSHOT_MISSING", "DRIFT", "UNSAFE_PATH", "NO_SPACE"])
 def test_a_permanent_error_is_not_retried(engine: Engine, fake: FakeExecutor, reason: str) -> None:

@@ -230,11 +230,29 @@ def test_a_task_whose_executor_is_shut_down_is_handed_back(
         thread.result(LIMIT)
         executor.wait_ended()
 
-        assert row(task).attempt == 1, "its attempt was given back, and the next one found nobody"
+        handed_back = row(task)  # and tried again at once, when nobody was there any more
+        assert (handed_back.state, handed_back.attempt, handed_back.outcome_unknown) == (Status.FAILED, 0, False)
         executor.settings.pop("WVS_FAILPOINTS")
         executor.start()
         ended = end_of(world, task)
-        assert (ended.state, ended.attempt) == (Status.SUCCEEDED, 2)
+        assert (ended.state, ended.attempt) == (Status.SUCCEEDED, 1)
+        world.assert_whole(ended)
+
+
+@pytest.mark.rule("G12")
+def test_an_executor_that_is_away_for_long_costs_its_tasks_no_attempt(fleet: Fleet, tmp_path: Path) -> None:
+    engine = fleet.make_engine(*fleet.addrs)
+    mine, other = fleet.world(0, engine), fleet.world(1, engine)
+    task, theirs = mine.submit(Op.SNAPSHOT_CREATE), other.submit(Op.SNAPSHOT_CREATE)
+    fleet.executors[0].kill()
+
+    assert ended_of(mine, task) is None, "its executor is dead"
+    waiting = row(task)
+    assert (waiting.state, waiting.attempt, waiting.outcome_unknown) == (Status.FAILED, 0, False)
+    assert other.done(theirs).state is Status.SUCCEEDED
+    go_on(fleet, tmp_path, 0)
+    ended = end_of(mine, task)
+    assert (ended.state, ended.attempt) == (Status.SUCCEEDED, 1)
 
 
 @pytest.mark.rule("G13")

@@ -15,6 +15,8 @@ class Kind(StrEnum):
     """Published, or found published; a probe answers."""
     FAULT = "fault"
     """Refused before anything was published; `reason` and `unknown` say how."""
+    AWAY = "away"
+    """No executor takes it up."""
     CRASH = "crash"
     """An exception that nobody has foreseen."""
     UNHEARD = "unheard"

@@ -132,6 +132,8 @@ class _Bell:
                 self._succeed(task)
             case Kind.FAULT:
                 self._fail(task, happening.reason, unknown=happening.unknown)
+            case Kind.AWAY:
+                self._fail(task, FaultReason.UNAVAILABLE, begun=False)
             case Kind.CRASH:
                 self._fail(task, FaultReason.INTERNAL, unknown=True)
             case Kind.UNHEARD:
@@ -155,7 +157,7 @@ class _Bell:
                 task.cancel_requested = True
                 self._fail(task, happening.reason, unknown=happening.unknown)
 
-    def _fail(self, task: ModelTask, reason: FaultReason, *, unknown: bool = False) -> None:
+    def _fail(self, task: ModelTask, reason: FaultReason, *, unknown: bool = False, begun: bool = True) -> None:
         still_unknown = task.unknown and reason is not FaultReason.UNSAFE_PATH
         if task.irrevocable:
             self._succeed(task)
@@ -163,10 +165,11 @@ class _Bell:
             task.status, task.unknown, task.due, task.reason = "FAILED", True, False, reason
         elif task.cancel_requested:
             self._finish(task, "CANCELED")
-        elif reason in PERMANENT or task.attempt >= MAX_ATTEMPTS:
+        elif reason in PERMANENT or (begun and task.attempt >= MAX_ATTEMPTS):
             self._finish(task, "DEAD", reason)
         else:
             task.status, task.due, task.reason = "FAILED", False, reason
+            task.attempt -= not begun
 
     def _hand_back(self, task: ModelTask) -> None:
         if task.unknown:

@@ -47,6 +47,7 @@ class Script:
 
         before: dict[Kind, Callable[[], None]] = {
             Kind.FAULT: fail,
+            Kind.AWAY: _away,
             Kind.CRASH: crash,
             Kind.LOST: lambda: _stop(StopReason.GUARD_LOST, request, stop),
             Kind.TIMED_OUT: lambda: _stop(StopReason.TIMED_OUT, request, stop),
@@ -86,6 +87,10 @@ class Script:
 def _stop(reason: StopReason, request: ExecuteTask, stop: StopSignal) -> None:
     stop.stop(reason)
     stop.check()
+
+
+def _away() -> None:
+    raise ExecutorFault(FaultReason.UNAVAILABLE, "a test says so", begun=False)
 
 
 def _unheard(request: ExecuteTask, stop: StopSignal) -> None:
