@@ -1,4 +1,4 @@
-"""TCP addresses of executors: what one listens on, what a worker reaches (SPEC §7, §11)."""
+"""TCP addresses: what a process listens on, what it reaches (SPEC §7, §10, §11)."""
 
 from __future__ import annotations
 

@@ -5,15 +5,14 @@ A bad value stops the start with the variable's name and the reason. `X_FILE` re
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
-from urllib.parse import urlsplit
 
 from environs import EnvError, FileAwareEnv
 from marshmallow.validate import OneOf
 
+from executor.addresses import Address
 from executor.durations import parse_duration
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -21,40 +20,6 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 class ConfigError(Exception):
     """A setting is missing or unusable; the message names it and says what it takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A TCP listen address."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, name: str, text: str) -> Address:
-        """`host:port`, with an IPv6 host in brackets. Raises ConfigError naming the variable."""
-        parts = urlsplit(f"//{text}")
-        try:
-            port = parts.port
-        except ValueError as error:
-            raise ConfigError(f"{name}={text!r}: {error}") from None
-        if not parts.hostname or port is None or parts.path:
-            raise ConfigError(f"{name}={text!r}: expected host:port, for example 127.0.0.1:8080")
-        return cls(parts.hostname, port)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether nobody off this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +104,13 @@ def _seconds(env: FileAwareEnv, name: str, default: str) -> float:
         raise ConfigError(f"{name}: {error}") from None
 
 
+def _address(env: FileAwareEnv, name: str, default: str) -> Address:
+    try:
+        return Address.parse(env.str(name, default))
+    except ValueError as error:
+        raise ConfigError(f"{name}={error}") from None
+
+
 def _read(env: FileAwareEnv) -> Config:
     return Config(
         db_dsn=env.str("WVS_DB_DSN"),
@@ -147,8 +119,8 @@ def _read(env: FileAwareEnv) -> Config:
         allowed_hosts=tuple(env.list("WVS_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])),
         auth=env.str("WVS_AUTH", _SETTABLE_OFF, validate=OneOf([_SETTABLE_OFF])),
         insecure_allow_remote=env.bool("WVS_INSECURE_ALLOW_REMOTE", False),
-        listen_addr=Address.parse("WVS_LISTEN_ADDR", env.str("WVS_LISTEN_ADDR", "127.0.0.1:8080")),
-        metrics_addr=Address.parse("WVS_METRICS_ADDR", env.str("WVS_METRICS_ADDR", "127.0.0.1:9090")),
+        listen_addr=_address(env, "WVS_LISTEN_ADDR", "127.0.0.1:8080"),
+        metrics_addr=_address(env, "WVS_METRICS_ADDR", "127.0.0.1:9090"),
         log_level=env.str("WVS_LOG_LEVEL", "info", validate=OneOf(LOG_LEVELS)),
         log_format=env.str("WVS_LOG_FORMAT", "auto", validate=OneOf(("auto", "json", "console"))),
         shutdown_timeout=_seconds(env, "WVS_SHUTDOWN_TIMEOUT", "30s"),

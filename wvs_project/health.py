@@ -23,7 +23,8 @@ from prometheus_client.exposition import choose_encoder
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from wvs_project.config import Address, Config
+from executor.addresses import Address
+from wvs_project.config import Config
 from wvs_project.db import direct_conninfo
 
 _BACKLOG: Final = 64

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from wvs_project.config import Address
+from executor.addresses import Address
 from wvs_project.health import HealthServer, open_listener, start_health_server
 
 pytestmark = pytest.mark.rule("SPEC §4")
