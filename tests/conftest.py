@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from executor import failpoints
+from executor.contract import StopSignal
 from wvs_project.stack.juicefs import why_no_fuse
 
 NEEDS = ("fuse", "root")
@@ -18,6 +20,21 @@ def _missing() -> dict[str, str]:
     """The needs that this machine does not meet, with the reason."""
     reasons = {"fuse": why_no_fuse(), "root": None if os.geteuid() == 0 else f"uid is {os.geteuid()}, not 0"}
     return {need: reason for need, reason in reasons.items() if reason}
+
+
+@pytest.fixture
+def stop() -> Iterator[StopSignal]:
+    """A signal that nobody has given yet."""
+    signal = StopSignal()
+    yield signal
+    signal.close()
+
+
+@pytest.fixture(autouse=True)
+def _disarmed() -> Iterator[None]:
+    """No test meets what another one has armed."""
+    yield
+    failpoints.disarm_all()
 
 
 def pytest_configure(config: pytest.Config) -> None:

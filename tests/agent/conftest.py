@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from executor.contract import StopSignal
 from executor.layout import WorkspaceLayout
 from tests.agent.scene import HandAgent, Views, make_workspace
 from tests.servers import JuiceFSVolume
@@ -16,13 +15,6 @@ from tests.servers import JuiceFSVolume
 @pytest.fixture
 def ws(tmp_path: Path) -> WorkspaceLayout:
     return make_workspace(tmp_path)
-
-
-@pytest.fixture
-def stop() -> Iterator[StopSignal]:
-    signal = StopSignal()
-    yield signal
-    signal.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -20,12 +19,6 @@ __all__ = ["driver", "make_site"]
 
 AGENT = "tests.agent.agent_process"
 ATTEMPTS = 10
-
-
-@pytest.fixture(autouse=True)
-def _disarmed() -> Iterator[None]:
-    yield
-    failpoints.disarm_all()
 
 
 def wait_for_a_lie(site: Site) -> None:

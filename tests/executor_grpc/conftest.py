@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from executor import failpoints
-from executor.contract import StopSignal
 from tests.executor.conftest import remove
 from tests.executor.scene import Site
 from tests.executor_grpc.served import RemoteSite, Served, served
@@ -104,19 +103,6 @@ def make_site(kind: str, driver: str, mount: Path, services: Services) -> Iterat
 def site(make_site: MakeSite) -> Site:
     """A workspace that is still to be initialised."""
     return make_site()
-
-
-@pytest.fixture
-def stop() -> Iterator[StopSignal]:
-    signal = StopSignal()
-    yield signal
-    signal.close()
-
-
-@pytest.fixture(autouse=True)
-def _disarmed() -> Iterator[None]:
-    yield
-    failpoints.disarm_all()
 
 
 def delete(site: Site) -> None:
