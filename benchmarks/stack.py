@@ -55,9 +55,9 @@ class Client:
             time.sleep(float(answer.headers.get("Retry-After", 0)))
         sys.exit(f"{task_id} did not end within {limit:g} s")
 
-    def succeeded(self, task_id: str) -> dict[str, object]:
+    def succeeded(self, task_id: str, limit: float = LIMIT) -> dict[str, object]:
         """The finished task; exits if it did not succeed."""
-        task = self.ended(task_id)
+        task = self.ended(task_id, limit)
         if task["status"] != "SUCCEEDED":
             sys.exit(f"{task_id} is {task['status']}: {task['error']}")
         return task

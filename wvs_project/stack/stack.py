@@ -94,6 +94,10 @@ class Stack:
                     self._restart(service)
             time.sleep(_WATCH_SECONDS)
 
+    def service(self, name: str) -> Service:
+        """One that was started. Raises KeyError."""
+        return {service.name: service for service in self._services}[name]
+
     def stop(self) -> None:
         """Stop all in reverse; nothing of the stack runs or is mounted afterwards, its data stays."""
         self.layout.env_file.unlink(missing_ok=True)
