@@ -23,6 +23,7 @@ from wvs_project.stack.envfile import read_env_file
 from wvs_project.stack.juicefs import is_mounted
 from wvs_project.stack.orphans import marked_processes, postgres_processes
 from wvs_project.stack.postgres import data_directory
+from wvs_project.stack.servers import Layout
 from wvs_project.stack.waiting import wait_until
 
 START_SECONDS = 90.0
@@ -87,7 +88,7 @@ class StackOnDisk:
 
     def assert_nothing_runs(self) -> None:
         assert self.leftovers == []
-        assert not is_mounted(self.state / "ws")
+        assert not any(map(is_mounted, Layout(self.state).mountpoints()))
         assert not self.is_ready
 
     def read_file(self, name: str) -> str:

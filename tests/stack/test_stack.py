@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from executor.routing import executor_of
 from tests.stack.running import StackOnDisk, stack_on_disk
 from wvs_project.stack.juicefs import is_mounted
 from wvs_project.stack.postgres import data_directory
@@ -128,6 +129,32 @@ def test_what_dies_is_started_again_and_its_new_process_id_is_told(stack: StackO
         os.killpg(int(before), signal.SIGKILL)  # both of JuiceFS's processes: the mount is dead
         wait_until(lambda name=name, before=before: stack.env[name] != before, limit=60, what=f"a new {name}")  # type: ignore[misc]
     make_workspace(stack, "after-the-fall")
+    assert stack.stop(process) == 0
+    stack.assert_nothing_runs()
+
+
+def environment_of(stack: StackOnDisk, name: str) -> dict[str, str]:
+    return psutil.Process(int(stack.env[f"WVS_PID_{name}"])).environ()
+
+
+@pytest.mark.rule("SPEC-7-many")
+def test_executors_apart_have_a_mount_each_and_the_worker_has_none(stack: StackOnDisk) -> None:
+    process = stack.up(WVS_STACK_EXECUTORS="2")
+    executors = [environment_of(stack, f"EXECUTOR_{number}") for number in (1, 2)]
+    addrs = [executor["EXECUTOR_GRPC_ADDR"] for executor in executors]
+    assert stack.env["EXECUTOR_ADDRS"] == environment_of(stack, "WORKER")["EXECUTOR_ADDRS"] == ",".join(addrs)
+    assert "EXECUTOR_MOUNT_PATH" not in environment_of(stack, "WORKER")
+    assert not any(executor.keys() & {"WVS_DB_DSN", "WVS_REDIS_URL", "WVS_SECRET_KEY"} for executor in executors)
+    mounts = {executor["EXECUTOR_MOUNT_PATH"] for executor in executors}
+    assert len(mounts) == (2 if "WVS_PID_JUICEFS_2" in stack.env else 1)
+
+    before = stack.env["WVS_PID_EXECUTOR_2"]
+    os.kill(int(before), signal.SIGKILL)
+    wait_until(lambda: stack.env.get("WVS_PID_EXECUTOR_2", before) != before, limit=60, what="a new executor")
+    for addr in addrs:
+        wsid = next(name for name in map("apart-{}".format, range(1000)) if executor_of(name, addrs) == addr)
+        make_workspace(stack, wsid)
+        assert all((Path(mount) / wsid / "current").is_dir() for mount in mounts)
     assert stack.stop(process) == 0
     stack.assert_nothing_runs()
 
