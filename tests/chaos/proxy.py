@@ -30,6 +30,7 @@ class TcpProxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
+        self._ending = False
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True)
 
     def start(self) -> None:
@@ -94,12 +95,17 @@ class TcpProxy:
         self._writers.clear()
 
     async def _end_tasks(self) -> None:
+        self._ending = True
+        await asyncio.sleep(0)  # who is just being accepted comes to _accept
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._spawn(self._connect(reader, writer))
+        if self._ending:
+            _reset(writer)
+        else:
+            self._spawn(self._connect(reader, writer))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -112,6 +118,9 @@ class TcpProxy:
         except OSError:
             _reset(writer)  # what a client would see that came to the dead server itself
             return
+        except asyncio.CancelledError:
+            _reset(writer)
+            raise
         pair = {writer, far_writer}
         self._writers |= pair
         self._spawn(self._pump(reader, far_writer, pair))
