@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,12 @@ class Keeper:
         self._command = 0
         self._lease_end: float | None = None
         self._thawed_by_us = False
+        self._answers: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+            "start": self._start,
+            "lease": self._lease,
+            "thawed": self._thawed,
+            "lock": lambda _: {"ok": True},
+        }
 
     def run(self) -> None:
         """Until wvs-agent is gone and nothing of the command lives."""
@@ -75,13 +82,15 @@ class Keeper:
     def _answer(self) -> bool:
         """Do what is asked; False when nobody is there any more to ask."""
         try:
-            data = self._words.recv(MESSAGE_BYTES)
+            data, fds, _, _ = socket.recv_fds(self._words, MESSAGE_BYTES, 1)
         except OSError:
             return False
         if not data:
             return False
+        for fd in fds:  # the agent lock's, which was lost and taken again: held until we end, and by new commands
+            os.set_inheritable(fd, True)
         asked = json.loads(data)
-        answer = {"start": self._start, "lease": self._lease, "thawed": self._thawed}[asked["do"]](asked)
+        answer = self._answers[asked["do"]](asked)
         with contextlib.suppress(OSError):
             self._words.send(json.dumps(answer).encode())
         return True

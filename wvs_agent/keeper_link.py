@@ -93,6 +93,12 @@ class KeeperLink:
         with contextlib.suppress(KeeperLostError):
             self._ask({"do": "thawed"})
 
+    def lock(self, fd: int) -> None:
+        """It holds the agent lock by this descriptor too, and so will the commands that it starts. Never raises: a
+        keeper that does not hear it is gone, and the next one inherits it."""
+        with contextlib.suppress(KeeperLostError):
+            self._ask({"do": "lock"}, fd)
+
     def events_fd(self) -> int:
         """Readable when hear() has something to tell."""
         return -1 if self._events is None else self._events.fileno()
@@ -121,12 +127,12 @@ class KeeperLink:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
-    def _ask(self, word: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, word: dict[str, Any], *fds: int) -> dict[str, Any]:
         with self._guard:
             if self._words is None:
                 raise KeeperLostError("there is no keeper")
             try:
-                self._words.send(json.dumps(word).encode())
+                socket.send_fds(self._words, [json.dumps(word).encode()], fds)
                 data = self._words.recv(keeper.MESSAGE_BYTES)
             except OSError as error:
                 # Killed before its socket is closed: a keeper that only was slow would take us for dead.

@@ -62,6 +62,7 @@ class Run:
             self._frozen.on_freeze,
             self._frozen.on_resume,
             on_lease=self._frozen.on_lease,
+            on_lock=self._link.lock,
             handles=self._frozen.handles,
         )
         self._pending: list[int] = []

@@ -36,8 +36,8 @@ class AgentSide:
 
     def refresh(self) -> None:
         """See what other mounts have put there."""
-        for path in (self.control_file, self._agent_file):
-            list_directory(path.parent)
+        for directory in (self.root, self.control_file.parent, self._agent_file.parent):
+            list_directory(directory)
 
     def asked(self) -> Control | None:
         """What control.json says; None while it is missing, half-written or planted."""

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from wvs_agent import protocol
+from wvs_agent.attachment import Attachment, OnLock, no_children
 from wvs_agent.handles import old_handles
 from wvs_agent.lock import AgentLock
 from wvs_agent.protocol import AgentState, Control, ControlState, FileWatch
@@ -55,6 +56,11 @@ class QuiesceWatcher:
 
     Children hold the agent lock too if they inherit it: `subprocess.Popen(..., pass_fds=[watcher.lock_fd])`. Every
     child that writes to the workspace must, or it may write into a snapshot after this process is gone.
+
+    The lock can be lost while the program runs: the process that serves the mount was killed and replaced, or an
+    operator detached the agent. It is looked at each second and at each request, and taken again as soon as it is free;
+    `on_lock(fd)` hears of the new descriptor, which children do not have. If `current` was switched meanwhile,
+    on_resume is called without on_freeze.
     Methods may be called from any thread.
     """
 
@@ -66,6 +72,7 @@ class QuiesceWatcher:
         *,
         agent_id: str | None = None,
         on_lease: OnLease = no_lease_watched,
+        on_lock: OnLock = no_children,
         handles: ListHandles = old_handles,
     ) -> None:
         """`workspace` is the directory with `current` in it; `agent_id` names the agent in task results.
@@ -79,6 +86,7 @@ class QuiesceWatcher:
         self._on_freeze = on_freeze
         self._on_resume = on_resume
         self._on_lease = on_lease
+        self._on_lock = on_lock
         self._handles = handles
         self._guard = threading.RLock()
         self._lock: AgentLock | None = None
@@ -98,7 +106,7 @@ class QuiesceWatcher:
 
     @property
     def attached(self) -> bool:
-        """Whether this process holds the agent lock by this watcher."""
+        """Whether this process is the agent by this watcher."""
         return self._lock is not None
 
     @property
@@ -123,7 +131,7 @@ class QuiesceWatcher:
             try:
                 self._take(lock, protocol.clock() + timeout)
                 self._enter_quietly()
-                self._start_thread()
+                self._start_thread(Attachment(lock, self._side, self._on_lock, self._on_resume))
             except BaseException:
                 lock.close()
                 raise
@@ -193,28 +201,30 @@ class QuiesceWatcher:
     def _wanted(self, control: Control) -> bool:
         return control.state is ControlState.REQUEST_FREEZE and control.nonce not in self._spent
 
-    def _start_thread(self) -> None:
+    def _start_thread(self, attachment: Attachment) -> None:
         self._closing.clear()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread = threading.Thread(target=self._run, name="wvs-quiesce", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(attachment,), name="wvs-quiesce", daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, attachment: Attachment) -> None:
         with FileWatch(self._side.control_file) as watch:
             while not self._closing.is_set():
                 try:
-                    self._look(watch)
+                    attachment.confirm_if_due()
+                    self._look(watch, attachment)
                 except Exception:
                     # Nobody would ack if this thread ended: every freeze would fail, though none would be wrong.
                     _log.exception("the watcher goes on after an error")
                 watch.wait(_IDLE, self._wake)
 
-    def _look(self, watch: FileWatch) -> None:
+    def _look(self, watch: FileWatch, attachment: Attachment) -> None:
         if not watch.changed():
             return
         control = self._side.asked()
         if control is not None and self._wanted(control):
             self._spent.append(control.nonce)
+            attachment.confirm()
             Standstill(
                 self._side,
                 watch,
@@ -223,4 +233,5 @@ class QuiesceWatcher:
                 on_lease=self._on_lease,
                 handles=self._handles,
             ).run(control)
+            attachment.resumed()
             watch.hasten()

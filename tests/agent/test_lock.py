@@ -76,3 +76,65 @@ def test_a_lock_that_was_replaced_is_taken_on_the_file_that_is_there_now(path: P
     agent.close()
     assert ours.try_acquire()
     ours.close()
+
+
+def replace(path: Path) -> None:
+    """As an operator's detach does it."""
+    path.rename(path.with_name("away"))
+    path.touch()
+
+
+@pytest.mark.rule("H4")
+def test_confirming_a_lock_that_is_held_changes_nothing(path: Path) -> None:
+    ours, other = AgentLock(path), AgentLock(path)
+    assert ours.try_acquire()
+    fd = ours.fileno()
+    assert ours.confirm()
+    assert ours.fileno() == fd
+    assert not other.try_acquire()
+    ours.close()
+    assert other.try_acquire()
+    other.close()
+
+
+@pytest.mark.rule("H4")
+def test_a_lock_that_was_lost_is_taken_again_as_soon_as_it_is_free(path: Path) -> None:
+    ours = AgentLock(path)
+    assert ours.try_acquire()
+    ours.share_with_children()
+    replace(path)
+    executor = AgentLock(path)
+    assert executor.try_acquire()
+    assert (ours.confirm(), ours.held) == (False, False)
+    executor.close()
+    assert (ours.confirm(), ours.held) == (True, True)
+    assert os.get_inheritable(ours.fileno())
+    third = AgentLock(path)
+    assert not third.try_acquire()
+    ours.close()
+    assert third.try_acquire()
+    third.close()
+
+
+def test_all_descriptors_of_a_lock_are_given_back(path: Path) -> None:
+    before = {each.name for each in Path("/proc/self/fd").iterdir()}
+    ours = AgentLock(path)
+    assert ours.try_acquire()
+    for _ in range(3):
+        replace(path)
+        assert ours.confirm()
+    ours.close()
+    assert {each.name for each in Path("/proc/self/fd").iterdir()} == before
+
+
+def test_where_the_lock_is_gone_nothing_is_confirmed(path: Path) -> None:
+    ours = AgentLock(path)
+    assert ours.try_acquire()
+    path.unlink()
+    assert not ours.confirm()
+    path.mkdir()
+    assert not ours.confirm()
+    path.rmdir()
+    path.touch()
+    assert ours.confirm()
+    ours.close()
