@@ -1,7 +1,7 @@
-"""What a tree holds, to compare it with another or with itself later (SPEC §8 "Proof of quiet"; RK-02, RK-03).
+"""What of a tree its clone must keep, and the digest of it (SPEC §8 "Proof of quiet"; RK-02, RK-03).
 
-A scan sees what a clone keeps (kind, mode, owner, size, time of last change, symlink target, extended attributes) and
-what only this tree has (inode, time of last status change), which tells a change that was made to look like none.
+That is kind, mode, owner, size, time of last change, symlink target and extended attributes of each entry; whether a
+tree has changed itself is told by survey.changed_since(), which looks at inodes and times of status change as well.
 Times of directories are left out: on JuiceFS they lag by up to 100 ms. Extended attributes are optional: on JuiceFS
 each entry's cost a request to the metadata engine, ten times all the rest, and the command clones them by itself.
 """
@@ -49,11 +49,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A scan. `identity` is (device, inode, ctime in ns, 0 for directories) by path."""
+    """What a clone must keep of each path; `b""` is the root."""
 
     kept: dict[bytes, Kept]
     with_xattrs: bool
-    identity: dict[bytes, tuple[int, int, int]]
 
     @property
     def entries(self) -> int:
@@ -78,10 +77,6 @@ class Manifest:
         """None if both keep the same; else the first difference, for people."""
         return _difference(other.kept, self.kept)
 
-    def unchanged_since(self, before: Manifest) -> str | None:
-        """None if the same tree has not changed since the earlier scan; else the first difference, for people."""
-        return _difference(before.kept, self.kept) or _difference(before.identity, self.identity)
-
 
 def digest_has_xattrs(digest: str) -> bool:
     """Whether a digest was made of a scan with extended attributes: only a scan of the same kind compares with it."""
@@ -96,13 +91,10 @@ def scan(root: str | os.PathLike[str], *, xattrs: bool, check: Check = lambda: N
 
 def of_survey(found: Survey) -> Manifest:
     """What was looked at, as a manifest."""
-    kept, identity = {b"": keep(found.root)}, {b"": _identity(found.root)}
+    kept = {b"": keep(found.root)}
     for path, entries in found.directories.items():
-        for name, seen in entries.items():
-            place = survey.below(path, name)
-            kept[place] = keep(seen)
-            identity[place] = _identity(seen)
-    return Manifest(kept, found.with_xattrs, identity)
+        kept |= {survey.below(path, name): keep(seen) for name, seen in entries.items()}
+    return Manifest(kept, found.with_xattrs)
 
 
 def keep(seen: Seen) -> Kept:
@@ -118,10 +110,6 @@ def change(path: bytes, before: Seen | None, after: Seen | None) -> str:
     if before is None:
         return f"{text(path)} is new"
     return f"{text(path)} differs: {before} became {after}"
-
-
-def _identity(seen: Seen) -> tuple[int, int, int]:
-    return seen.dev, seen.ino, 0 if seen.is_directory else seen.ctime_ns
 
 
 def _sized(data: bytes) -> bytes:
