@@ -98,6 +98,17 @@ def test_nobody_can_attach_from_the_other_mount_while_the_executor_works(views: 
     newcomer.close()
 
 
+@pytest.mark.rule("H6")
+def test_an_agent_that_attaches_after_a_switch_begins_in_the_new_tree(views: Views, stop: StopSignal) -> None:
+    for target in (SECOND_LIVE, "live/initial", SECOND_LIVE):
+        (views.agent_root / "current").readlink()  # so that the old one is in every cache
+        with freeze(views.ws, a_task(), Limits(), stop) as quiet:
+            assert not quiet.attached
+            switch(views.ws, target)
+        with attached_program(views):
+            assert str((views.agent_root / "current").readlink()) == target
+
+
 @pytest.mark.rule("H5")
 def test_renewals_are_echoed_across_the_mounts(views: Views, stop: StopSignal) -> None:
     with attached_program(views), freeze(views.ws, a_task(), Limits(freeze_lease=2.0), stop) as quiet:
