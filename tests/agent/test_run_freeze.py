@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from executor.contract import StopSignal
@@ -11,8 +9,8 @@ from executor.freeze import freeze
 from executor.layout import WorkspaceLayout
 from tests.agent.journals import assert_one_moment
 from tests.agent.running import FREEZERS, GENTLE, JOURNAL, PYTHON, running
-from tests.agent.scene import a_task, control_of, leave_control
-from tests.agent.watching import LEASE, PATIENT, ask, contents, grows, resume, says
+from tests.agent.scene import a_task, leave_control
+from tests.agent.watching import LEASE, PATIENT, ask, contents, grows, renew, resume, says
 from tests.waiting import eventually
 from wvs_agent import processes, protocol
 from wvs_agent.config import FreezerKind
@@ -99,8 +97,7 @@ def test_a_freeze_whose_lease_ends_is_over_by_itself(ws: WorkspaceLayout, kind: 
         nonce = ask(ws, lease=LEASE)
         eventually(lambda: says(ws, AgentState.RUNNING, nonce), "RUNNING after the lease")
         grows(ws.live("initial"))
-        control = control_of(ws)
-        protocol.replace_file(ws.control, dataclasses.replace(control, renewal=1, lease_seconds=30.0).encode())
+        renew(ws, 1, lease=30.0)
         resume(ws, ask(ws))  # a later freeze is answered; the old nonce was not
         assert run.child.poll() is None
 

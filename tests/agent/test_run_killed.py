@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from executor.contract import StopSignal
 from executor.freeze import freeze
 from executor.layout import WorkspaceLayout
 from tests.agent.running import FREEZERS, GENTLE, Running, is_keeper, is_still, running
-from tests.agent.scene import a_task, control_of
-from tests.agent.watching import LEASE, PATIENT, ask, grows, resume, said, says
+from tests.agent.scene import a_task
+from tests.agent.watching import LEASE, PATIENT, ask, echoes, grows, renew, resume, said, says
 from tests.waiting import eventually
 from wvs_agent import processes, protocol
 from wvs_agent.config import FreezerKind
+from wvs_agent.processes import Process
 from wvs_agent.protocol import AgentState
 
 DEAF = "trap '' TERM HUP INT; echo ready; while :; do sleep 1000; done"
@@ -37,14 +37,19 @@ def test_a_watcher_killed_in_a_freeze_leaves_nothing_frozen_and_nothing_running(
         frozen = run.command()
         run.kill()
         assert frozen
-        while True:
-            all_still = all(is_still(each) for each in frozen)
-            # The clock after the look: what was seen was so before then. Its own lease began later than ours.
-            if (now := protocol.clock()) >= asked + LEASE:
-                break
-            assert all_still, f"thawed {now - asked} s after the request"
+        assert_still_until(asked + LEASE, frozen)
         wait_until_gone(run)
         assert not list(Path("/sys/fs/cgroup").glob(f"**/wvs-agent-{run.child.pid}-*"))
+
+
+def assert_still_until(end: float, frozen: list[Process]) -> None:
+    """None of them runs, or is ended, before `end`, a moment of protocol.clock()."""
+    while True:
+        all_still = all(is_still(each) and not processes.is_dead(each) for each in frozen)
+        # The clock after the look: what was seen was so before then.
+        if (now := protocol.clock()) >= end:
+            return
+        assert all_still, f"thawed {end - now} s too early"
 
 
 def wait_until_gone(run: Running) -> None:
@@ -72,6 +77,21 @@ def test_a_command_whose_watcher_was_killed_in_a_freeze_is_thawed_and_asked_to_e
         run.kill()
         wait_until_gone(run)
         assert (ws.live("initial") / "last").read_text() == "bye\n"
+
+
+@pytest.mark.rule("H9")
+def test_a_watcher_killed_after_a_renewal_leaves_all_still_until_the_renewed_lease_ends(ws: WorkspaceLayout) -> None:
+    """An executor counts on the longer lease once it was echoed."""
+    with running(ws.root, GENTLE) as run:
+        assert run.hear() == "started"
+        nonce = ask(ws, lease=LEASE)
+        frozen = run.command()
+        renewed = protocol.clock()
+        renew(ws, 1, lease=LEASE + 1)
+        eventually(lambda: echoes(ws, nonce, 1), "the renewal is echoed")
+        run.kill()
+        assert_still_until(renewed + LEASE + 1, frozen)
+        wait_until_gone(run)
 
 
 @pytest.mark.rule("H9")
@@ -132,8 +152,7 @@ def test_a_watcher_that_hangs_in_a_freeze_is_thawed_by_the_keeper_and_does_not_l
         run.child.send_signal(signal.SIGSTOP)
         grows(ws.live("initial"))
         # An executor that still renews: the watcher, when it wakes, must not take this for its own lease.
-        renewed = dataclasses.replace(control_of(ws), renewal=1, lease_seconds=30.0)
-        protocol.replace_file(ws.control, renewed.encode())
+        renew(ws, 1, lease=30.0)
         run.child.send_signal(signal.SIGCONT)
 
         def taken_back() -> bool:

@@ -72,7 +72,7 @@ def writes(tree: Path) -> None:
 @pytest.mark.timeout(120 + 20 * SNAPSHOTS)
 @pytest.mark.parametrize("kind", FREEZERS)
 def test_each_snapshot_under_full_write_load_is_the_state_of_one_moment(
-    site: Site, agent_root: Path, kind: FreezerKind
+    site: Site, agent_root: Path, where: str, kind: FreezerKind
 ) -> None:
     tree = site.init()
     asked: list[float] = []

@@ -25,8 +25,8 @@ BRIEF = Limits(quiesce_timeout=30.0, freeze_lease=1.5)
 
 
 @pytest.fixture
-def hung(tmp_path: Path) -> Iterator[HungMount]:
-    with hung_mount(tmp_path / "hung") as mount:
+def hung(workdir: Path) -> Iterator[HungMount]:
+    with hung_mount(workdir / "hung") as mount:
         yield mount
 
 

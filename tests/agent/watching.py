@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from executor.layout import WorkspaceLayout
-from tests.agent.scene import Limits, leave_control
+from tests.agent.scene import Limits, control_of, leave_control
 from tests.waiting import eventually
 from wvs_agent import protocol
 from wvs_agent.protocol import AgentState, AgentStatus, ControlState
@@ -31,6 +32,18 @@ def ask(ws: WorkspaceLayout, lease: float = 30.0) -> str:
     leave_control(ws, ControlState.REQUEST_FREEZE, nonce, lease)
     eventually(lambda: says(ws, AgentState.FROZEN, nonce), "FROZEN")
     return nonce
+
+
+def renew(ws: WorkspaceLayout, renewal: int, lease: float) -> None:
+    """The same request with its lease begun anew."""
+    renewed = dataclasses.replace(control_of(ws), renewal=renewal, lease_seconds=lease)
+    protocol.replace_file(ws.control, renewed.encode())
+
+
+def echoes(ws: WorkspaceLayout, nonce: str, renewal: int) -> bool:
+    """Whether the agent says that it is frozen, and that it saw the renewal."""
+    answer = said(ws)
+    return says(ws, AgentState.FROZEN, nonce) and answer is not None and answer.renewal >= renewal
 
 
 def resume(ws: WorkspaceLayout, nonce: str) -> None:
