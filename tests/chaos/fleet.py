@@ -128,6 +128,12 @@ class Fleet:
         wait_until(lambda: self.live() == 0, limit=limit, what="the end of every task")
         return time.monotonic() - begun
 
+    def wait_ended(self, task_id: str, limit: float) -> str:
+        """Until this task is finished; its status then. Raises StackError."""
+        ended = "SELECT status FROM wvs.tasks WHERE task_id = %s AND ended_at IS NOT NULL"
+        wait_until(lambda: bool(self.query(ended, task_id)), limit=limit, what=f"the end of {task_id}")
+        return str(self.query(ended, task_id)[0][0])
+
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A management command, as its operator runs it."""
         return subprocess.run(

@@ -1,6 +1,7 @@
-"""A worker is killed in mid-clone, again and again: how long until its task is rescued, and does everything end well?
+"""Who clones is killed, again and again: how long until the task is given up by them, and does everything end well?
 
-`python -m tests.chaos.kills` with WVS_KILLS (100) prints the numbers; the tests do it a few times.
+`python -m tests.chaos.kills` with WVS_KILLS (100) prints the numbers; the tests do it a few times. It kills workers, or
+with WVS_CHAOS_EXECUTORS as many executors that are services of their own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import psutil
 from tests.chaos import executions, verdict
 from tests.chaos.base import Base
 from tests.chaos.fleet import Fleet, running_fleet
+from tests.chaos.load import make_workspaces
 from tests.servers import clear_killed_runs
 from wvs_project.stack.errors import StackError
 from wvs_project.stack.waiting import wait_until
@@ -47,14 +49,21 @@ class Kills:
 
 
 def kill_in_mid_clone(
-    base: Base, *, kills: int, workspaces: int, say: Callable[[str], None] = lambda text: None
+    base: Base,
+    *,
+    kills: int,
+    workspaces: int,
+    executors: int = 0,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Kills:
-    """So many kills, one after the other, each of the worker that clones; then peace and the verdict."""
+    """So many kills, one after the other, each of the process that clones; then peace and the verdict."""
     done = Kills()
-    with running_fleet(base, workers=3, schedulers=2, WORKER_POLL_INTERVAL="1s") as fleet, _api(fleet) as api:
-        wsids = [f"kill-{number}" for number in range(workspaces)]
+    running = running_fleet(base, workers=3, schedulers=2, executors=executors, WORKER_POLL_INTERVAL="1s")
+    with running as fleet, _api(fleet) as api:
+        wsids = fleet.executors.spread("kill-", workspaces)
+        make_workspaces(fleet, wsids)
         for wsid in wsids:
-            _make(fleet, api, wsid)
+            _fill(fleet, wsid)
         tasks = []
         while len(done.rescued_after) < kills:
             fleet.wait_ready()
@@ -67,7 +76,7 @@ def kill_in_mid_clone(
             else:
                 done.rescued_after.append(after)
                 say(f"{len(done.rescued_after)}: {after:.3f} s")
-            _wait_end(fleet, task_id)
+            fleet.wait_ended(task_id, _END_SECONDS)
         fleet.wait_settled(_END_SECONDS)
         _fill_in(done, fleet, tasks)
     return done
@@ -77,14 +86,12 @@ def _api(fleet: Fleet) -> httpx.Client:
     return httpx.Client(base_url=fleet.api_url, timeout=_CALL_SECONDS, trust_env=False)
 
 
-def _post(api: httpx.Client, path: str, body: dict[str, str] | None = None) -> str:
-    answer = api.post(path, json=body or {}, headers={"Idempotency-Key": uuid4().hex}).raise_for_status().json()
-    return str(answer.get("task_id") or answer["init_task_id"])
+def _post(api: httpx.Client, path: str) -> str:
+    answer = api.post(path, json={}, headers={"Idempotency-Key": uuid4().hex}).raise_for_status().json()
+    return str(answer["task_id"])
 
 
-def _make(fleet: Fleet, api: httpx.Client, wsid: str) -> None:
-    task_id = _post(api, "/workspaces", {"wsid": wsid, "owner": "kills"})
-    _wait_end(fleet, task_id)
+def _fill(fleet: Fleet, wsid: str) -> None:
     tree = fleet.base.ws / wsid / "current"
     for number in range(FILES):
         directory = tree / f"d{number % 30}"
@@ -93,7 +100,7 @@ def _make(fleet: Fleet, api: httpx.Client, wsid: str) -> None:
 
 
 def _kill_cloner(fleet: Fleet, task_id: str) -> float | None:
-    """Kill the worker that clones for this task; seconds until its row is not RUNNING. None: it was too quick."""
+    """Kill the process that clones for this task; seconds until its row is not RUNNING. None: it was too quick."""
     cloner = _cloner(fleet, task_id)
     if cloner is None:
         return None
@@ -112,10 +119,10 @@ def _kill_cloner(fleet: Fleet, task_id: str) -> float | None:
 
 
 def _cloner(fleet: Fleet, task_id: str) -> int | None:
-    """The worker whose attempt at this task is cloning now: its child's command line says so, or its staging."""
+    """The process whose attempt at this task is cloning now: its child's command line says so, or its staging."""
     until = time.monotonic() + _CLONE_SECONDS
     while time.monotonic() < until:
-        for name in fleet.keeper.names("worker-"):
+        for name in fleet.keeper.names(fleet.cloners):
             pid = fleet.keeper.pid(name)
             if pid is not None and _is_cloning(pid, task_id):
                 return pid
@@ -142,13 +149,6 @@ def _clones_for(child: psutil.Process, task_id: str) -> bool:
     return command[1:2] == ["clone"] and any(task_id in part for part in command)
 
 
-def _wait_end(fleet: Fleet, task_id: str) -> None:
-    def is_over() -> bool:
-        return bool(fleet.query("SELECT 1 FROM wvs.tasks WHERE task_id = %s AND ended_at IS NOT NULL", task_id))
-
-    wait_until(is_over, limit=_END_SECONDS, what=f"the end of {task_id}")
-
-
 def _fill_in(done: Kills, fleet: Fleet, tasks: list[str]) -> None:
     rows = fleet.query("SELECT status, attempt FROM wvs.tasks WHERE task_id = ANY(%s)", tasks)
     for status, attempt in rows:
@@ -170,11 +170,12 @@ def percentiles(seconds: list[float]) -> Iterator[tuple[str, float]]:
 def main() -> int:
     """Exit codes: 0 all well, 1 not."""
     kills = int(os.environ.get("WVS_KILLS") or 100)
+    executors = int(os.environ.get("WVS_CHAOS_EXECUTORS") or 0)
     clear_killed_runs()
     base = Base()
     try:
         base.start()
-        done = kill_in_mid_clone(base, kills=kills, workspaces=10, say=print)
+        done = kill_in_mid_clone(base, kills=kills, workspaces=10, executors=executors, say=print)
     finally:
         base.stop()
     said = ", ".join(f"{name} {value:.3f} s" for name, value in percentiles(done.rescued_after))

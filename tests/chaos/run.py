@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-
-import httpx
 
 from tests.chaos import executions, verdict
 from tests.chaos.agents import Agents
 from tests.chaos.base import Base
 from tests.chaos.clients import Clients
 from tests.chaos.fleet import LIVE, Fleet, running_fleet
+from tests.chaos.load import make_workspaces
 from tests.chaos.storm import Storm
 from wvs_project.stack.errors import StackError
 
@@ -70,7 +69,7 @@ def run(
     report = Report(seed, seconds)
     with running_fleet(base, executors=executors) as fleet:
         wsids = fleet.executors.spread("agent-", _AGENTS)
-        _make_workspaces(fleet, wsids)
+        make_workspaces(fleet, wsids)
         agents = Agents(fleet, wsids)
         agents.wait_all_write(_INIT_SECONDS)
         clients = Clients(fleet.api_url, seed, wsids)
@@ -98,15 +97,6 @@ def _wait_for_peace(report: Report, fleet: Fleet, agents: Agents, limit: float) 
     except StackError as error:
         report.violations.append(f"I7: {error}")
         report.violations += [f"I7: {row}" for row in fleet.query(_STUCK)]
-
-
-def _make_workspaces(fleet: Fleet, wsids: Sequence[str]) -> None:
-    with httpx.Client(base_url=fleet.api_url, timeout=_INIT_SECONDS, trust_env=False) as http:
-        for wsid in wsids:
-            key = {"Idempotency-Key": f"setup-{wsid}"}
-            said = http.post("/workspaces", json={"wsid": wsid, "owner": "agent"}, headers=key).json()
-            task = http.get(f"/tasks/{said['init_task_id']}?wait=20").json()
-            assert task["status"] == "SUCCEEDED", task
 
 
 def _fill_in(report: Report, fleet: Fleet, storm: Storm, clients: Clients, agents: Agents) -> None:

@@ -17,7 +17,7 @@ from tests.chaos.base import Base
 from tests.chaos.caller import Caller, Ledger
 from tests.chaos.fleet import Fleet, running_fleet
 from tests.chaos.kills import kill_in_mid_clone
-from tests.chaos.load import loaded, wait_posts
+from tests.chaos.load import loaded, make_workspaces, wait_posts
 from wvs_project.stack.programs import WORKER
 from wvs_project.stack.waiting import wait_until
 
@@ -51,7 +51,7 @@ def _a_zombie_and_its_heir(base: Base, directory: Path, program: tuple[str, ...]
         caller = Caller(fleet.api_url, Ledger(), fleet.keeper._ending)
         # The workspace is made by another worker: the first to come to its failpoint is the one that is meant.
         fleet.add_worker("worker-maker")
-        _finished(fleet, caller.write("POST", "/workspaces", {"wsid": "zombie", "owner": "me"})["init_task_id"])
+        make_workspaces(fleet, ["zombie"])
         fleet.keeper.leave_dead("worker-maker")
         fleet.add_worker("worker-a", program=program, **settings, WVS_FAILPOINTS=pause_a)
         task_id = caller.write("POST", "/workspaces/zombie/snapshots", {})["task_id"]
@@ -70,13 +70,6 @@ def _a_zombie_and_its_heir(base: Base, directory: Path, program: tuple[str, ...]
         caller.close()
         fleet.wait_settled(LIMIT)
         return verdict.violations(fleet, [task_id])
-
-
-def _finished(fleet: Fleet, task_id: str) -> None:
-    def is_over() -> bool:
-        return bool(fleet.query("SELECT 1 FROM wvs.tasks WHERE task_id = %s AND ended_at IS NOT NULL", task_id))
-
-    wait_until(is_over, limit=LIMIT, what=f"the end of {task_id}")
 
 
 def _published(fleet: Fleet, wsid: str) -> None:
