@@ -157,6 +157,7 @@ class RemoteExecutor:
     @staticmethod
     def _probe(link: Link, request: ExecuteTask, stop: StopSignal | None, timeout: float) -> Outcome | None:
         wire = pb.ProbeRequest(attempt=messages.attempt_to_wire(request))
+        _find(link, stop)
         with _known(stop):
             answer = link.ask(link.stub.Probe, wire, stop=stop, timeout=timeout)
         _refuse_stopped(answer)
@@ -188,12 +189,11 @@ def _ending(events: Iterable[pb.ExecuteResponse], progress: ProgressSink, addr: 
     raise Lost(addr, grpc.StatusCode.UNKNOWN, "the executor said nothing at the end")
 
 
-def _find(link: Link, stop: StopSignal) -> None:
+def _find(link: Link, stop: StopSignal | None) -> None:
     """The executor is there. Raises ExecutorFault(UNAVAILABLE), not begun, and Stopped."""
     try:
         link.reach(stop)
     except Lost as lost:
-        stop.check()
         raise ExecutorFault(FaultReason.UNAVAILABLE, str(lost), begun=False) from lost
 
 

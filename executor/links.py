@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar, cast
@@ -32,6 +33,9 @@ KEEPALIVE: Final = (
 )
 PATIENCE_SECONDS: Final = 10.0
 """For a sign of life: as long as a connection is believed that nothing comes from."""
+DOUBT_SECONDS: Final = 2.0
+"""When somebody has waited for it so long, nobody else does: an executor that hangs must not hold all of a worker."""
+_PULSE_SECONDS: Final = 0.2
 _OPTIONS: Final = (
     *KEEPALIVE,
     # A dead executor is told from a slow one at once, and one that came back is found soon.
@@ -72,10 +76,27 @@ class Link:
             self._channel = grpc.secure_channel(addr, tls.for_channel(), options)
         self.stub = ExecutorServiceStub(self._channel)
         self._check = health_pb2_grpc.HealthStub(self._channel).Check  # type: ignore[attr-defined]  # it has no types
+        self._asking = threading.Lock()
+        self._sign: grpc.Future[object] | None = None
+        self._asked_at = 0.0
 
-    def reach(self, stop: StopSignal) -> None:
-        """Return when the executor answers at all; it was asked for nothing. Canceled by the stop. Raises Lost."""
-        self.ask(self._check, health_pb2.HealthCheckRequest(), stop=stop, timeout=PATIENCE_SECONDS)
+    def reach(self, stop: StopSignal | None = None) -> None:
+        """Return when the executor answers at all; it was asked for nothing. Raises Lost, and Stopped.
+
+        Who comes while another one is asking waits for the same answer, and not for long.
+        """
+        with self._asking:
+            sign = asked_before = self._sign
+            if sign is None or sign.done():
+                sign = self._sign = self._check.future(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
+                self._asked_at = time.monotonic()
+            asked_at, first = self._asked_at, sign is not asked_before
+        while not _has_come(sign):
+            if stop is not None:
+                stop.check()
+            if not first and time.monotonic() >= asked_at + DOUBT_SECONDS:
+                raise Lost(self.addr, grpc.StatusCode.UNAVAILABLE, f"no sign of life for {DOUBT_SECONDS:g} s")
+        self._answer_of(sign)
 
     def stream(
         self, method: grpc.UnaryStreamMultiCallable[Ask, Answer], wire: Ask, *, stop: StopSignal, timeout: float
@@ -100,23 +121,37 @@ class Link:
     ) -> Answer:
         """The one answer. Canceled by the stop. Raises Lost."""
         call = method.future(wire, timeout=timeout)
-        try:
-            if stop is None:
-                return call.result()
-            with canceled_by(stop, call):
-                return call.result()
-        except grpc.FutureCancelledError:
-            raise Lost(self.addr, grpc.StatusCode.CANCELLED, "stopped") from None
-        except grpc.RpcError as error:
-            raise self._lost(error) from None
+        if stop is None:
+            return self._answer_of(call)
+        with canceled_by(stop, call):
+            return self._answer_of(call)
 
     def close(self) -> None:
         """Calls that are under way are lost."""
         self._channel.close()
 
+    def _answer_of(self, call: grpc.Future[Answer]) -> Answer:
+        try:
+            return call.result()
+        except grpc.FutureCancelledError:
+            raise Lost(self.addr, grpc.StatusCode.CANCELLED, "stopped") from None
+        except grpc.RpcError as error:
+            raise self._lost(error) from None
+
     def _lost(self, error: grpc.RpcError) -> Lost:
         call = cast(grpc.Call, error)  # what a call raises is itself
         return Lost(self.addr, call.code(), call.details())
+
+
+def _has_come(call: grpc.Future[object]) -> bool:
+    """Whether it is over, waited for for a moment."""
+    try:
+        call.exception(_PULSE_SECONDS)
+    except grpc.FutureTimeoutError:
+        return False
+    except grpc.FutureCancelledError:
+        return True
+    return True
 
 
 @contextmanager

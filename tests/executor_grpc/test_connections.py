@@ -228,14 +228,18 @@ def answered(ask: partial[Outcome | None]) -> list[Outcome | None]:
         return []
 
 
-def test_a_stopped_executor_process_is_given_up(plain_volume: Path, tmp_path: Path) -> None:
+def test_a_stopped_executor_process_is_given_up_and_only_one_caller_waits_for_it(
+    plain_volume: Path, tmp_path: Path
+) -> None:
     with served(plain_volume, tmp_path / "log", **COPY) as service:
         site = RemoteSite(plain_volume, "copy", service.addr)
         site.init()
         assert service.process is not None
         os.kill(service.process.pid, signal.SIGSTOP)
         try:
-            assert nobody_there(Call(partial(site.run, site.create_request())).outcome())
+            calls = [Call(partial(site.run, site.create_request())) for _ in range(3)]
+            eventually(lambda: sum(call.is_over for call in calls) == 2, "two of them do not wait for the third")
+            assert all(nobody_there(call.outcome()) for call in calls)
         finally:
             os.kill(service.process.pid, signal.SIGCONT)
         site.close()
