@@ -1,8 +1,8 @@
-"""What the death of one executor costs the workspaces of another, and how soon its own go on (SPEC §7).
+"""What the loss of one executor costs the workspaces of another, and how soon its own go on (SPEC §7).
 
 A stack of its own: two executors, each on a mount of its own, and a client for each workspace that makes one snapshot
 after the other. Windows without a disturbance take turns with windows in which one executor is killed and started
-again; in the last one it stays dead and is taken from the list. What counts is the p99 of the other executor's
+again; in the last one it stays away and is taken from the list. What counts is the p99 of the other executor's
 workspaces, and its ratio: exit code 1 if one is above 1.2. The output is JSON.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import random
 import shutil
@@ -32,6 +33,7 @@ from benchmarks.trees import plant
 from executor.routing import executor_of
 from wvs_project.stack.config import read_stack_config
 from wvs_project.stack.programs import Program
+from wvs_project.stack.servers import Service
 from wvs_project.stack.stack import Stack, running_stack
 from wvs_project.stack.stopping import stop_signals
 from wvs_project.stack.waiting import LOOPBACK, free_port, wait_until
@@ -40,6 +42,7 @@ ALLOWED: Final = 1.2
 LIMIT: Final = 180.0
 STAYS, DIES = 1, 2
 """The executors' numbers."""
+KILLED, WITH_ITS_MOUNT, HANGS = HOW = ("killed", "killed with its mount", "hangs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,10 @@ class Load:
     callers: dict[int, list[Caller]]
     over: threading.Event = field(default_factory=threading.Event)
 
-    def of(self, executor: int, begin: float, end: float) -> list[float]:
-        """What its clients waited for what they asked for between the two moments."""
+    def of(self, executor: int, begin: float, end: float, ended: float = math.inf) -> list[float]:
+        """What its clients waited for what they asked for between the two moments, and had by the third."""
         taken = (sample for caller in self.callers[executor] for sample in caller.samples)
-        return [sample.seconds for sample in taken if begin <= sample.began < end]
+        return [sample.seconds for sample in taken if begin <= sample.began < end and sample.ended <= ended]
 
     def all_ended_since(self, executor: int, moment: float) -> bool:
         """Whether each of its workspaces has had a success since then. Exits when a client has given up."""
@@ -138,12 +141,12 @@ class Bench:
         return begin, time.monotonic()
 
     def disturbed(self, restore: Callable[[], None]) -> tuple[float, float, float]:
-        """A window that begins with the death of one executor: when it began, when that was mended, when it ended.
+        """A window that begins with the loss of one executor: when it began, when that was mended, when it ended.
 
-        It ends when all of the dead one's workspaces have had a success again, and no sooner than the others do.
+        It ends when all of the lost one's workspaces have had a success again, and no sooner than the others do.
         """
         begin = time.monotonic()
-        self._kill()
+        self._harm()
         time.sleep(self._options.dead)
         restore()
         mended = time.monotonic()
@@ -151,20 +154,26 @@ class Bench:
         time.sleep(max(begin + self._options.window - time.monotonic(), 0))
         return begin, mended, time.monotonic()
 
-    def _kill(self) -> None:
-        for name in self._victims():
-            pid = self._stack.service(name).pid
-            assert pid is not None
-            os.killpg(pid, signal.SIGKILL)
+    def _harm(self) -> None:
+        self._signal(signal.SIGSTOP if self._options.how == HANGS else signal.SIGKILL)
 
-    def _victims(self) -> list[str]:
-        return [f"juicefs-{DIES}"] * self._options.host + [f"executor-{DIES}"]
+    def _victims(self) -> list[Service]:
+        names = [f"juicefs-{DIES}"] * (self._options.how == WITH_ITS_MOUNT) + [f"executor-{DIES}"]
+        return [self._stack.service(name) for name in names]
 
-    def start_again(self) -> None:
-        """What died, as its supervisor would."""
-        for name in self._victims():
-            self._stack.service(name).stop()
-            self._stack.service(name).start()
+    def _signal(self, number: int) -> None:
+        for victim in self._victims():
+            assert victim.pid is not None
+            os.killpg(victim.pid, number)
+
+    def bring_back(self) -> None:
+        """What died is started again, as its supervisor would; what hangs goes on."""
+        if self._options.how == HANGS:
+            self._signal(signal.SIGCONT)
+            return
+        for victim in self._victims():
+            victim.stop()
+            victim.start()
 
     def take_from_the_list(self) -> Program:
         """As one rolls out a new list: a worker that has it comes, then the one without goes."""
@@ -201,27 +210,29 @@ def measure(stack: Stack, options: argparse.Namespace) -> dict[str, object]:
     time.sleep(options.pause * 2)  # each has begun
     for _ in range(options.rounds):
         calm.append(bench.undisturbed())
-        stormy.append(bench.disturbed(bench.start_again))
+        stormy.append(bench.disturbed(bench.bring_back))
     calm.append(bench.undisturbed())
     workers: list[Program] = []
     try:
         begin, mended, end = bench.disturbed(lambda: workers.append(bench.take_from_the_list()))
     finally:
         load.over.set()
+        bench.bring_back()
         for worker in workers:
             worker.stop()
     quiet = [seconds for window in calm for seconds in load.of(STAYS, *window)]
-    killed = [seconds for begun, _, ended in stormy for seconds in load.of(STAYS, begun, ended)]
+    away = [seconds for begun, _, ended in stormy for seconds in load.of(STAYS, begun, ended)]
     removed = load.of(STAYS, begin, end)
     return {
+        "how": options.how,
         "workspaces": options.workspaces,
         "others": {
             "undisturbed": of(quiet),
-            "one killed and back": {**of(killed), "ratio": ratio(killed, quiet)},
-            "one killed and taken from the list": {**of(removed), "ratio": ratio(removed, quiet)},
+            "one away and back": {**of(away), "ratio": ratio(away, quiet)},
+            "one away and taken from the list": {**of(removed), "ratio": ratio(removed, quiet)},
         },
         "its own": {
-            "undisturbed": of([seconds for window in calm for seconds in load.of(DIES, *window)]),
+            "undisturbed": of([s for begun, ended in calm for s in load.of(DIES, begun, ended, ended)]),
             "success after it is back": of([s for _, back, _ in stormy for s in load.first_after(DIES, back)]),
             "success after the list": of(load.first_after(DIES, mended)),
         },
@@ -247,9 +258,9 @@ def main() -> None:
     parser.add_argument("--workspaces", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--window", type=float, default=40.0, help="seconds")
-    parser.add_argument("--dead", type=float, default=10.0, help="seconds from the kill to the start or the new list")
+    parser.add_argument("--dead", type=float, default=10.0, help="seconds until it is back, or the list is another")
     parser.add_argument("--pause", type=float, default=3.0, help="seconds between a workspace's snapshots")
-    parser.add_argument("--host", action="store_true", help="the executor's mount dies with it, as if its host did")
+    parser.add_argument("--how", choices=HOW, default=KILLED)
     options = parser.parse_args()
     with own_stack() as stack:
         found = measure(stack, options)
