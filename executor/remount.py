@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from executor import orphans
 from executor.config import ExecutorConfigError
 from executor.service_config import OwnVolume
 from executor.watch import look_once
@@ -74,6 +75,8 @@ class OwnMount:
 
         From a thread that lives as long as the mount is needed.
         """
+        if self._process is None:
+            orphans.end(self._path)
         self._kill()
         if _is_mounted(self._path):
             if self._process is None and look_once(self._path) is None:
@@ -114,6 +117,7 @@ class OwnMount:
             "PATH": f"{os.defpath}:/usr/sbin:/sbin",
             "HOME": str(Path.home()),
             "META_PASSWORD": self._volume.meta_password,
+            **orphans.mark(self._path),
         }
 
 
