@@ -10,7 +10,7 @@ import pytest
 from executor.contract import StopSignal
 from executor.freeze import freeze
 from executor.layout import WorkspaceLayout
-from tests.agent.running import FREEZERS, GENTLE, Running, is_keeper, is_still, running
+from tests.agent.running import FREEZERS, GENTLE, PYTHON, Running, is_keeper, is_still, running
 from tests.agent.scene import a_task
 from tests.agent.watching import LEASE, PATIENT, ask, echoes, grows, renew, resume, said, says
 from tests.waiting import eventually
@@ -19,14 +19,25 @@ from wvs_agent.config import FreezerKind
 from wvs_agent.processes import Process
 from wvs_agent.protocol import AgentState
 
-DEAF = "trap '' TERM HUP INT; echo ready; while :; do sleep 1000; done"
-LAST_WORDS = "trap 'echo bye >last; exit' TERM; echo ready; while :; do sleep 0.05; done"
+DEAF = """
+import os, signal
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+os.closerange(3, 1024)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+"""Nothing but SIGKILL ends it, and of the lock that it has inherited it holds nothing."""
+LAST_WORDS = "trap 'sleep 0.2; echo bye >last; exit' TERM; echo ready; while :; do sleep 0.05; done"
+NAMELESS = 'exec env -i WVS_TEST_RUN="$WVS_TEST_RUN" sh -c "echo ready; exec sleep 1000"'
+"""It has lost all that it was given but what these tests know it by."""
 
 
 @pytest.mark.rule("H9")
 @pytest.mark.rule("H4")
 @pytest.mark.parametrize("kind", FREEZERS)
-@pytest.mark.parametrize("command", [GENTLE, ("sh", "-c", DEAF)], ids=["journal", "deaf"])
+@pytest.mark.parametrize("command", [GENTLE, (PYTHON, "-c", DEAF)], ids=["journal", "deaf"])
 def test_a_watcher_killed_in_a_freeze_leaves_nothing_frozen_and_nothing_running(
     ws: WorkspaceLayout, kind: FreezerKind, command: tuple[str, ...]
 ) -> None:
@@ -119,6 +130,18 @@ def test_a_keeper_that_is_killed_is_replaced_and_the_new_one_does_as_well(
         assert quiet.report.resumed
         grows(ws.live("initial"))
         ask(ws, lease=LEASE)
+        run.kill()
+        wait_until_gone(run)
+
+
+@pytest.mark.rule("H9")
+def test_what_a_first_keeper_has_started_is_ended_by_the_second_though_nothing_marks_it(ws: WorkspaceLayout) -> None:
+    with running(ws.root, ["sh", "-c", NAMELESS]) as run:
+        assert run.hear() == "ready"
+        first = run.keeper
+        processes.send(first, signal.SIGKILL)
+        eventually(lambda: run.keeper.pid != first.pid, "another keeper")
+        assert len(run.command()) == 1
         run.kill()
         wait_until_gone(run)
 
