@@ -30,7 +30,7 @@ def test_a_mount_that_outlived_its_executor_is_ended_by_the_next_and_a_living_on
         first, second = (Served(path, tmp_path / name, **settings) for name in ("first", "second"))
         try:
             first.start()
-            left = mount_processes(first.process and first.process.pid)
+            left = mount_processes(first.process.pid if first.process else None)
             assert len(left) == 2
 
             second.spawn()
