@@ -6,10 +6,13 @@ from django.db import IntegrityError, transaction
 
 from executor.contract import ExecuteTask, FaultReason, Outcome
 from snapshots.models import Snapshot
-from snapshots.services import what_needs
+from snapshots.services import create_snapshot, drop_snapshot, set_current, what_needs
+from tasks.audit import Actor
+from tasks.idempotency import IdempotencyToken
 from tasks.models import Task
 from tasks.operations import Json, NoOp, Refused, base_request
 from workspaces.models import Workspace
+from wvs_project.errors import ErrorCode, WvsError
 
 
 def _workspace(task: Task) -> Workspace:
@@ -60,6 +63,12 @@ class CreateSnapshot:
         )
         return {"snapshot_id": snapshot_id, **outcome.as_json()}
 
+    def again(self, task: Task, *, token: IdempotencyToken, actor: Actor) -> Task:
+        """Of what is current now, under a snapshot_id of its own."""
+        message = str(task.params.get("message", ""))
+        wsid = task.workspace_id
+        return create_snapshot(wsid=wsid, message=message, token=token, actor=actor, retries=task.task_id).task
+
     def give_up(self, task: Task) -> None:
         """Nothing was promised but the id."""
 
@@ -94,6 +103,17 @@ class DropSnapshot:
     def apply(self, task: Task, outcome: Outcome) -> Json:
         """The row was marked when the task was claimed."""
         return {"snapshot_id": _snapshot_id(task), **outcome.as_json()}
+
+    def again(self, task: Task, *, token: IdempotencyToken, actor: Actor) -> Task:
+        """If the snapshot is marked already, what is left of it is the sweep's: raises PRECONDITION_FAILED."""
+        wsid, snapshot_id = task.workspace_id, _snapshot_id(task)
+        if Snapshot.objects.of_workspace(wsid).filter(pk=snapshot_id, deleted_at__isnull=False).exists():
+            raise WvsError(
+                ErrorCode.PRECONDITION_FAILED,
+                f"snapshot {snapshot_id} is dropped already: the sweep deletes what is left of it",
+                blockers=[{"snapshot_id": snapshot_id, "dropped": True}],
+            )
+        return drop_snapshot(wsid=wsid, snapshot_id=snapshot_id, token=token, actor=actor, retries=task.task_id).task
 
     def give_up(self, task: Task) -> None:
         """Before its claim nothing was marked; after it the engine never gives up."""
@@ -131,6 +151,17 @@ class SetCurrent:
             "previous_path": before,
             **outcome.as_json(),
         }
+
+    def again(self, task: Task, *, token: IdempotencyToken, actor: Actor) -> Task:
+        """The same snapshot, if it is still there."""
+        return set_current(
+            wsid=task.workspace_id,
+            snapshot_id=_snapshot_id(task),
+            fresh=bool(task.params.get("fresh")),
+            token=token,
+            actor=actor,
+            retries=task.task_id,
+        ).task
 
     def give_up(self, task: Task) -> None:
         """Nothing was switched: row and symlink still agree."""

@@ -1,6 +1,7 @@
 """What callers can do with snapshots (SPEC §4): verbs, keyword-only, typed, atomic.
 
 Every one of them holds STATE(wsid) while it decides; what it decides on is read after the lock was taken (P0-01).
+`retries` is the DEAD task whose wish it is, if an operator retries it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def kept_snapshot(*, wsid: str, snapshot_id: str) -> Snapshot:
 
 
 @transaction.atomic
-def create_snapshot(*, wsid: str, message: str, token: IdempotencyToken, actor: Actor) -> Accepted:
+def create_snapshot(
+    *, wsid: str, message: str, token: IdempotencyToken, actor: Actor, retries: str | None = None
+) -> Accepted:
     """Accept a snapshot of the workspace's current tree; its id is known at once. ACTIVE only."""
     workspace = lock_workspace(wsid)
     replay = find_replay(wsid=wsid, op=Op.SNAPSHOT_CREATE, token=token)
@@ -38,11 +41,15 @@ def create_snapshot(*, wsid: str, message: str, token: IdempotencyToken, actor: 
         return Accepted(replay, replayed=True)
     require_active(workspace)
     params = {"snapshot_id": new_snapshot_id(), "message": message}
-    return Accepted(submit_task(wsid=wsid, op=Op.SNAPSHOT_CREATE, params=params, token=token, actor=actor))
+    return Accepted(
+        submit_task(wsid=wsid, op=Op.SNAPSHOT_CREATE, params=params, token=token, actor=actor, retries=retries)
+    )
 
 
 @transaction.atomic
-def drop_snapshot(*, wsid: str, snapshot_id: str, token: IdempotencyToken, actor: Actor) -> Accepted:
+def drop_snapshot(
+    *, wsid: str, snapshot_id: str, token: IdempotencyToken, actor: Actor, retries: str | None = None
+) -> Accepted:
     """Accept a drop. Raises NOT_FOUND, or CONFLICT_SNAPSHOT_IN_USE naming what needs the snapshot (G7, G8)."""
     workspace = lock_workspace(wsid)
     replay = find_replay(wsid=wsid, op=Op.SNAPSHOT_DROP, token=token)
@@ -59,11 +66,15 @@ def drop_snapshot(*, wsid: str, snapshot_id: str, token: IdempotencyToken, actor
             retry_after=1 if all("task_id" in blocker for blocker in in_the_way) else None,
         )
     params = {"snapshot_id": snapshot_id}
-    return Accepted(submit_task(wsid=wsid, op=Op.SNAPSHOT_DROP, params=params, token=token, actor=actor))
+    return Accepted(
+        submit_task(wsid=wsid, op=Op.SNAPSHOT_DROP, params=params, token=token, actor=actor, retries=retries)
+    )
 
 
 @transaction.atomic
-def set_current(*, wsid: str, snapshot_id: str, fresh: bool, token: IdempotencyToken, actor: Actor) -> Accepted:
+def set_current(
+    *, wsid: str, snapshot_id: str, fresh: bool, token: IdempotencyToken, actor: Actor, retries: str | None = None
+) -> Accepted:
     """Accept a switch. Raises NOT_FOUND, or CONFLICT_SNAPSHOT_IN_USE when the snapshot is about to be dropped."""
     workspace = lock_workspace(wsid)
     replay = find_replay(wsid=wsid, op=Op.SET_CURRENT, token=token)
@@ -79,7 +90,7 @@ def set_current(*, wsid: str, snapshot_id: str, fresh: bool, token: IdempotencyT
             blockers=[blocker(task) for task in drops],
         )
     params = {"snapshot_id": snapshot_id, "fresh": fresh}
-    return Accepted(submit_task(wsid=wsid, op=Op.SET_CURRENT, params=params, token=token, actor=actor))
+    return Accepted(submit_task(wsid=wsid, op=Op.SET_CURRENT, params=params, token=token, actor=actor, retries=retries))
 
 
 def what_needs(workspace: Workspace, snapshot_id: str, *, apart_from: str | None = None) -> list[Blocker]:

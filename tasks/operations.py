@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from executor.contract import ExecuteTask, FaultReason, Outcome
+from tasks.audit import Actor
+from tasks.idempotency import IdempotencyToken
 from tasks.models import Task
 
 Json = Mapping[str, object]
@@ -52,6 +54,13 @@ class Operation(Protocol):
 
     def apply(self, task: Task, outcome: Outcome) -> Json:
         """Write what the outcome means and return the task's result."""
+        ...
+
+    def again(self, task: Task, *, token: IdempotencyToken, actor: Actor) -> Task:
+        """Accept the wish of a DEAD task anew, by today's rules, as a task that names it (`params.retries`).
+
+        Raises WvsError where the rules refuse it, as they refuse a caller. The caller holds STATE.
+        """
         ...
 
     def give_up(self, task: Task) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 from django.db.models import Q, QuerySet
 
-from tasks.states import LIVE
+from tasks.states import LIVE, Status
 from wvs_project.db import ClockTimestamp, Nextval
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ class TaskQuerySet(QuerySet["Task"]):
     def live(self) -> Self:
         """PENDING, RUNNING or FAILED."""
         return self.filter(status__in=LIVE)
+
+    def dead(self, *, older_than: float | None = None, newer_than: float | None = None) -> Self:
+        """Those that ended DEAD, longer ago than, or within, so many seconds by PostgreSQL's clock."""
+        found = self.filter(status=Status.DEAD)
+        if older_than is not None:
+            found = found.filter(ended_at__lt=ClockTimestamp() - timedelta(seconds=older_than))
+        if newer_than is not None:
+            found = found.filter(ended_at__gte=ClockTimestamp() - timedelta(seconds=newer_than))
+        return found
 
     def referring_to(self, snapshot_id: str) -> Self:
         """Live tasks that need the snapshot or are about to delete it."""

@@ -1,4 +1,4 @@
-"""What callers can do with tasks: submit, cancel (SPEC §6). Keyword-only, typed, atomic.
+"""What callers can do with tasks: submit, cancel, retry (SPEC §6). Keyword-only, typed, atomic.
 
 `submit_task` is called by the services of the apps above, which hold STATE(wsid) and have checked their own rules.
 """
@@ -13,20 +13,23 @@ from django.db import IntegrityError, transaction
 
 from tasks import bells, doorbell
 from tasks.audit import Actor, record
-from tasks.idempotency import IdempotencyToken
+from tasks.idempotency import IdempotencyToken, request_hash
 from tasks.locks import hold_state
 from tasks.models import Task
 from tasks.registry import operation_for
 from tasks.states import Status
 from wvs_project.db import ClockTimestamp
 from wvs_project.errors import Blocker, ErrorCode, WvsError
-from wvs_project.ids import new_task_id
+from wvs_project.ids import new_request_id, new_task_id
 
 _REFUSED_BY: Final = {
     "tasks_ref_snapshot_is_live": ErrorCode.NOT_FOUND,
     "tasks_one_live_drop_per_snapshot": ErrorCode.CONFLICT_SNAPSHOT_IN_USE,
     "tasks_live_in_enabled_workspace": ErrorCode.GONE,
 }
+
+
+RETRY_ACTION: Final = "task.retry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,17 @@ def submit_task(
     token: IdempotencyToken,
     actor: Actor,
     audit_action: str | None = None,
+    retries: str | None = None,
 ) -> Task:
     """Insert a task and its audit row, and ring on commit. The caller holds STATE(wsid) in its transaction.
 
-    `audit_action` is given where the accepting action has another name than the operation. A caller that forgot a
+    `audit_action` is given where the accepting action has another name than the operation; `retries` is the DEAD task
+    whose wish it is, and then it is task.retry. A caller that forgot a
     rule is refused by PostgreSQL, in the API's words: NOT_FOUND, CONFLICT_SNAPSHOT_IN_USE, GONE.
     """
+    if retries is not None:
+        params = {**params, "retries": retries}
+        audit_action = RETRY_ACTION
     task = _insert(
         task_id=new_task_id(),
         workspace_id=wsid,
@@ -168,3 +176,32 @@ def _request_cancel(task: Task) -> None:
     bells.announce_cancel(task.task_id)
     if task.state is Status.FAILED:
         doorbell.ring_on_commit(task.workspace_id)
+
+
+@transaction.atomic
+def retry_dead_task(*, task_id: str, actor: Actor, request_id: str = "") -> Accepted:
+    """A new task for what a DEAD one was to do; the DEAD one stays as history (SPEC §6). For operators.
+
+    Asked again, it answers with the same new task: a retry that died is retried by its own id. Raises NOT_FOUND,
+    PRECONDITION_FAILED for a task that is not DEAD, and whatever refuses the wish itself today. Locks: STATE.
+    """
+    found = Task.objects.filter(pk=task_id).only("workspace_id").first()
+    if found is None:
+        raise WvsError(ErrorCode.NOT_FOUND, f"no task {task_id}")
+    hold_state(found.workspace_id)
+    task = Task.objects.get(pk=task_id)
+    if task.state is not Status.DEAD:
+        raise WvsError(
+            ErrorCode.PRECONDITION_FAILED,
+            f"task {task_id} is {task.status}: only a DEAD task can be retried",
+            blockers=[blocker(task)],
+        )
+    token = IdempotencyToken(
+        key=f"retry:{task_id}",
+        request_hash=request_hash(method="RETRY", path=f"/v1/tasks/{task_id}", body={}),
+        request_id=request_id or new_request_id(),
+    )
+    replay = find_replay(wsid=task.workspace_id, op=task.op, token=token)
+    if replay is not None:
+        return Accepted(replay, replayed=True)
+    return Accepted(operation_for(task.op).again(task, token=token, actor=actor))

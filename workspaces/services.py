@@ -119,8 +119,11 @@ def _create_workspace(*, wsid: str, owner: str, token: IdempotencyToken, actor: 
 
 
 @transaction.atomic
-def retry_init(*, wsid: str, token: IdempotencyToken, actor: Actor) -> Accepted:
-    """INIT_FAILED → PROVISIONING with a new init task. Raises PRECONDITION_FAILED in any other state, GONE."""
+def retry_init(*, wsid: str, token: IdempotencyToken, actor: Actor, retries: str | None = None) -> Accepted:
+    """INIT_FAILED → PROVISIONING with a new init task. Raises PRECONDITION_FAILED in any other state, GONE.
+
+    `retries`: the DEAD task whose wish it is, if an operator retries it.
+    """
     workspace = lock_workspace(wsid)
     replay = find_replay(wsid=wsid, op=Op.INIT_WORKSPACE, token=token)
     if replay is not None:
@@ -141,6 +144,7 @@ def retry_init(*, wsid: str, token: IdempotencyToken, actor: Actor) -> Accepted:
             token=token,
             actor=actor,
             audit_action="workspace.retry_init",
+            retries=retries,
         )
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -64,15 +63,11 @@ class Command(OperatorCommand):
         self._conclude(reports, tasks, options)
 
     def _shown(self, reports: Iterable[SweepReport], *, quiet: bool) -> Iterator[SweepReport]:
-        """Each report as it comes; on a terminal also how far it is."""
-        for number, report in enumerate(reports, start=1):
+        """Each report as it comes."""
+        for report in self.progress(reports, "workspaces"):
             if not quiet:
                 self._show(report)
-            if sys.stderr.isatty():
-                self.stderr.write(f"\r{number} workspaces", ending="")
             yield report
-        if sys.stderr.isatty():
-            self.stderr.write("")
 
     def _show(self, report: SweepReport) -> None:
         for verdict in report.verdicts:

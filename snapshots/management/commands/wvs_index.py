@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Final
@@ -71,17 +70,12 @@ class Command(OperatorCommand):
         self._conclude(reports, options)
 
     def _shown(self, reports: Iterable[Report[Finding]], total: int, *, quiet: bool) -> Iterator[Report[Finding]]:
-        """Each report as it comes; on a terminal also how far it is."""
-        shows_progress = sys.stderr.isatty()
-        for number, report in enumerate(reports, start=1):
+        """Each report as it comes."""
+        for report in self.progress(reports, "workspaces", total=total):
             count_drift(report)
             if not quiet:
                 self._show(report)
-            if shows_progress:
-                self.stderr.write(f"\r{number} of {total} workspaces", ending="")
             yield report
-        if shows_progress:
-            self.stderr.write("")
 
     def _show(self, report: Report[Finding]) -> None:
         for finding in report.repaired:
