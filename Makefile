@@ -75,7 +75,7 @@ PIN = $(VENV)/bin/uv pip compile --system-certs --quiet --python-version 3.11.0 
 requirements: $(STAMP)
 	@test -x $(VENV)/bin/uv || $(RUN) -m pip install --quiet --disable-pip-version-check uv
 	$(PIN) --output-file requirements.txt
-	$(PIN) --constraint requirements.txt --extra stack --extra dev --output-file requirements-dev.txt
+	$(PIN) --constraint requirements.txt --extra stack --extra cli --extra dev --output-file requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
