@@ -1,4 +1,4 @@
-"""The command line and the Python client of WVS's API v1 (SPEC §4, §9). Nothing of the service in it; installable alone."""
+"""The command line and the Python client of the API v1 of WVS (SPEC §4, §9); installable alone."""
 
 from wvsctl.client import Client
 from wvsctl.errors import ApiError, Unreachable, WaitTimedOut, WvsctlError
