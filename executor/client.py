@@ -32,7 +32,7 @@ from executor.contract import (
 from executor.links import Link, Lost
 from executor.routing import executor_of
 from executor.tls import Tls, insecure_remote_allowed, read_tls
-from executor.upkeep import Inventory, Purged, SweepRequest, Swept
+from executor.upkeep import AgentSeen, Detached, Inventory, Purged, SweepRequest, Swept
 from executor.wire import executor_pb2 as pb
 
 _SLACK_SECONDS: Final = 5.0
@@ -133,6 +133,25 @@ class RemoteExecutor:
             answer = link.ask(link.stub.Purge, pb.PurgeRequest(wsid=messages.text_of(wsid), fence=fence), stop=stop)
         _refuse_stopped(answer)
         return upkeep_messages.purged_from_wire(answer.purged)
+
+    def agent(self, wsid: str) -> AgentSeen | None:
+        """See upkeep.Upkeep."""
+        link = self._link(wsid)
+        with _known():
+            answer = link.ask(
+                link.stub.GetAgent, pb.GetAgentRequest(wsid=messages.text_of(wsid)), timeout=_LOOK_SECONDS
+            )
+        _refuse_fault(answer)
+        return upkeep_messages.agent_from_wire(answer.agent) if answer.HasField("agent") else None
+
+    def detach(self, wsid: str, *, fence: int, stop: StopSignal) -> Detached:
+        """See upkeep.Upkeep."""
+        link = self._link(wsid)
+        with _known(stop):
+            wire = pb.DetachRequest(wsid=messages.text_of(wsid), fence=fence)
+            answer = link.ask(link.stub.Detach, wire, stop=stop)
+        _refuse_stopped(answer)
+        return upkeep_messages.detached_from_wire(answer.detached)
 
     def close(self) -> None:
         """Close the connections; calls that are under way are lost."""

@@ -18,6 +18,10 @@ _CHECK_PATIENCE: Final = 0.5
 """Seconds in which check() looks again at an agent.json that another mount is just replacing."""
 
 
+class FreezeRefused(ExecutorFault):
+    """The agent answered, and did not stand still."""
+
+
 class FreezeConfig(Protocol):
     """What a freeze reads of the executor's configuration; all in seconds."""
 
@@ -153,7 +157,7 @@ class Freeze:
                 )
             self._watch.wait(left, stop.fileno())
         if status.state is not AgentState.FROZEN:
-            raise ExecutorFault(FaultReason.QUIESCE_TIMEOUT, f"agent {status.agent_id} refused the freeze")
+            raise FreezeRefused(FaultReason.QUIESCE_TIMEOUT, f"agent {status.agent_id} refused the freeze")
         self._ack, self._acked_at = status, protocol.clock()
         self._renewer.limit(until=self._acked_at + self._config.freeze_max)
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from executor import inventory, sweep
+from executor import detach, inventory, sweep, tree
 from executor.attempt import Attempt
 from executor.clone.choice import choose_driver, identity_of
 from executor.clone.driver import CloneDriver
@@ -29,7 +29,7 @@ from executor.contract import (
 from executor.faults import fault_of
 from executor.layout import Layout
 from executor.operations import init_workspace, set_current, snapshot_create, snapshot_drop
-from executor.upkeep import Inventory, Purged, SweepRequest, Swept
+from executor.upkeep import AgentSeen, Detached, Inventory, Purged, SweepRequest, Swept
 from executor.witness import Elsewhere
 from wvs_agent.protocol import UnsafeFileError
 
@@ -121,6 +121,16 @@ class LocalExecutor:
         """See upkeep.Upkeep."""
         ws = self._layout.workspace(wsid)
         return self._speaking(lambda: sweep.purge(ws, fence, self._driver, stop), stop=stop)
+
+    def agent(self, wsid: str) -> AgentSeen | None:
+        """See upkeep.Upkeep."""
+        ws = self._layout.workspace(wsid)
+        return self._speaking(lambda: detach.look(ws) if tree.is_real_directory(ws.wvs) else None)
+
+    def detach(self, wsid: str, *, fence: int, stop: StopSignal) -> Detached:
+        """See upkeep.Upkeep."""
+        ws = self._layout.workspace(wsid)
+        return self._speaking(lambda: detach.detach(ws, fence, self._config, stop), stop=stop)
 
     def close(self) -> None:
         """Nothing is held between calls."""

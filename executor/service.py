@@ -144,6 +144,24 @@ class ExecutorService(ExecutorServiceServicer):
 
         return self._answer(pb.PurgeResponse, context, purge)
 
+    def GetAgent(self, request: pb.GetAgentRequest, context: ServicerContext) -> pb.GetAgentResponse:
+        """Serve `GetAgent`."""
+
+        def look(stop: StopSignal) -> pb.GetAgentResponse:
+            seen = self._executor.agent(request.wsid)
+            return pb.GetAgentResponse(agent=None if seen is None else upkeep_messages.agent_to_wire(seen))
+
+        return self._answer(pb.GetAgentResponse, context, look)
+
+    def Detach(self, request: pb.DetachRequest, context: ServicerContext) -> pb.DetachResponse:
+        """Serve `Detach`."""
+
+        def detach(stop: StopSignal) -> pb.DetachResponse:
+            detached = self._executor.detach(request.wsid, fence=request.fence, stop=stop)
+            return pb.DetachResponse(detached=upkeep_messages.detached_to_wire(detached))
+
+        return self._answer(pb.DetachResponse, context, detach)
+
     def _answer(self, response: Callable[..., T], context: Caller, work: Callable[[StopSignal], T]) -> T:
         """One question, answered in this thread; what goes wrong is an answer too."""
         try:

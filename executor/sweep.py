@@ -32,7 +32,7 @@ _Stays = Callable[[str], str | None]
 
 def sweep(ws: WorkspaceLayout, request: SweepRequest, stop: StopSignal) -> Swept:
     """See upkeep.Upkeep. A stop, or a higher fence, is obeyed between two renames too; a repeat does the rest."""
-    _refuse_planted(ws)
+    refuse_planted(ws)
     with fence.hold(ws, request.fence, stop) as held:
         thawed = request.thaw and _thaw(ws, request.fence)
         if thawed:
@@ -50,7 +50,7 @@ def sweep(ws: WorkspaceLayout, request: SweepRequest, stop: StopSignal) -> Swept
 
 def purge(ws: WorkspaceLayout, highest: int, driver: CloneDriver, stop: StopSignal) -> Purged:
     """See upkeep.Upkeep. Others may delete the same at the same time: the next attempt of a task, another purge."""
-    _refuse_planted(ws)
+    refuse_planted(ws)
     deleted: list[str] = []
     left: dict[str, str] = {}
     for name in sorted(os.listdir(ws.staging_dir)):  # noqa: PTH208 — names, and odd ones as well
@@ -114,7 +114,7 @@ class _Mover:
         return protocol.printable(name if directory == self._ws.root else f"{directory.name}/{name}")
 
 
-def _refuse_planted(ws: WorkspaceLayout) -> None:
+def refuse_planted(ws: WorkspaceLayout) -> None:
     """We would work behind a symlink (G16). Raises UNSAFE_PATH."""
     for path in (ws.root, ws.wvs, ws.staging_dir):
         if not tree.is_real_directory(path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
@@ -96,6 +97,38 @@ class Purged:
     """What could not be deleted, with the reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class AgentSeen:
+    """Who seems to be attached. What agent.json says may be of an agent that is gone: empty where there is none."""
+
+    attached: bool
+    """Whether somebody holds the agent lock: an agent, what it left, or an executor at work with nobody there."""
+    agent_id: str = ""
+    state: str = ""
+    current: str = ""
+    old_handles: tuple[str, ...] = ()
+    updated_at: str = ""
+
+
+class DetachOutcome(StrEnum):
+    """What became of the wish to take an agent's lock away."""
+
+    NOBODY = "nobody"
+    """The lock was free."""
+    ANSWERS = "answers"
+    """The agent answers: it keeps its lock."""
+    DETACHED = "detached"
+    """Nobody answered: the lock is free now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """`agent_id` as agent.json said it; empty if it said nothing."""
+
+    outcome: DetachOutcome
+    agent_id: str
+
+
 class Upkeep(Protocol):
     """The execution plane as the sweeper sees it. Every call is idempotent.
 
@@ -132,5 +165,17 @@ class Upkeep(Protocol):
         """Delete all staging of fences up to and including `fence`, past the trash. Takes no lock.
 
         The caller knows that `fence` was raised by `sweep` or that nothing with such a fence can publish any more.
+        """
+        ...
+
+    def agent(self, wsid: str) -> AgentSeen | None:
+        """Who is attached as the agent; None if there is no workspace of that name. True of one moment only."""
+        ...
+
+    def detach(self, wsid: str, *, fence: int, stop: StopSignal) -> Detached:
+        """Take the agent lock from a holder that does not answer a freeze within the quiesce time-out (SPEC §8).
+
+        Under `.wvs/lock` and with the fence raised, as `sweep`. An agent that answers keeps it and goes on. One that
+        was only slow finds its lock gone, and attaches again.
         """
         ...

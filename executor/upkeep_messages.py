@@ -10,7 +10,17 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from executor.messages import text_of
-from executor.upkeep import Inventory, Purged, SnapshotFacts, SnapshotOnDisk, SweepRequest, Swept
+from executor.upkeep import (
+    AgentSeen,
+    Detached,
+    DetachOutcome,
+    Inventory,
+    Purged,
+    SnapshotFacts,
+    SnapshotOnDisk,
+    SweepRequest,
+    Swept,
+)
 from executor.wire import executor_pb2 as pb
 
 
@@ -107,6 +117,35 @@ def purged_to_wire(purged: Purged) -> pb.Purged:
 def purged_from_wire(wire: pb.Purged) -> Purged:
     """What was deleted from staging."""
     return Purged(_names(wire.deleted), {os.fsdecode(left.name): left.reason for left in wire.left})
+
+
+def agent_to_wire(seen: AgentSeen) -> pb.AgentSeen:
+    """Who seems to be attached."""
+    return pb.AgentSeen(
+        attached=seen.attached,
+        agent_id=text_of(seen.agent_id),
+        state=seen.state,
+        current=text_of(seen.current),
+        old_handles=map(text_of, seen.old_handles),
+        updated_at=text_of(seen.updated_at),
+    )
+
+
+def agent_from_wire(wire: pb.AgentSeen) -> AgentSeen:
+    """Who seems to be attached."""
+    return AgentSeen(
+        wire.attached, wire.agent_id, wire.state, wire.current, tuple(wire.old_handles), updated_at=wire.updated_at
+    )
+
+
+def detached_to_wire(detached: Detached) -> pb.Detached:
+    """What became of the lock."""
+    return pb.Detached(outcome=detached.outcome.value, agent_id=text_of(detached.agent_id))
+
+
+def detached_from_wire(wire: pb.Detached) -> Detached:
+    """What became of the lock. Raises ValueError for a word that this release does not know."""
+    return Detached(DetachOutcome(wire.outcome), wire.agent_id)
 
 
 def moment_to_wire(at: datetime) -> pb.GetLastWrittenResponse:

@@ -7,7 +7,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from executor.contract import ExecutorFault, StopSignal
-from executor.upkeep import Inventory, Purged, SnapshotFacts, SnapshotOnDisk, SweepRequest, Swept
+from executor.upkeep import (
+    AgentSeen,
+    Detached,
+    DetachOutcome,
+    Inventory,
+    Purged,
+    SnapshotFacts,
+    SnapshotOnDisk,
+    SweepRequest,
+    Swept,
+)
 from snapshots.models import Snapshot
 from workspaces.models import Workspace
 from wvs_project.ids import new_task_id
@@ -103,3 +113,9 @@ class FakeUpkeep:
 
     def purge(self, wsid: str, *, fence: int, stop: StopSignal) -> Purged:
         return Purged()
+
+    def agent(self, wsid: str) -> AgentSeen | None:
+        return AgentSeen(attached=False) if wsid in self.disk else None
+
+    def detach(self, wsid: str, *, fence: int, stop: StopSignal) -> Detached:
+        return Detached(DetachOutcome.NOBODY, "")

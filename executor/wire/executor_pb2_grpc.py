@@ -70,6 +70,16 @@ class ExecutorServiceStub:
                 request_serializer=wvs_dot_executor_dot_v1_dot_executor__pb2.PurgeRequest.SerializeToString,
                 response_deserializer=wvs_dot_executor_dot_v1_dot_executor__pb2.PurgeResponse.FromString,
                 _registered_method=True)
+        self.GetAgent = channel.unary_unary(
+                '/wvs.executor.v1.ExecutorService/GetAgent',
+                request_serializer=wvs_dot_executor_dot_v1_dot_executor__pb2.GetAgentRequest.SerializeToString,
+                response_deserializer=wvs_dot_executor_dot_v1_dot_executor__pb2.GetAgentResponse.FromString,
+                _registered_method=True)
+        self.Detach = channel.unary_unary(
+                '/wvs.executor.v1.ExecutorService/Detach',
+                request_serializer=wvs_dot_executor_dot_v1_dot_executor__pb2.DetachRequest.SerializeToString,
+                response_deserializer=wvs_dot_executor_dot_v1_dot_executor__pb2.DetachResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutorServiceServicer:
@@ -125,6 +135,20 @@ class ExecutorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAgent(self, request, context):
+        """Tells who seems to be attached as the agent of one workspace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Detach(self, request, context):
+        """Takes the agent lock from a holder that does not answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +186,16 @@ def add_ExecutorServiceServicer_to_server(servicer, server):
                     servicer.Purge,
                     request_deserializer=wvs_dot_executor_dot_v1_dot_executor__pb2.PurgeRequest.FromString,
                     response_serializer=wvs_dot_executor_dot_v1_dot_executor__pb2.PurgeResponse.SerializeToString,
+            ),
+            'GetAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAgent,
+                    request_deserializer=wvs_dot_executor_dot_v1_dot_executor__pb2.GetAgentRequest.FromString,
+                    response_serializer=wvs_dot_executor_dot_v1_dot_executor__pb2.GetAgentResponse.SerializeToString,
+            ),
+            'Detach': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detach,
+                    request_deserializer=wvs_dot_executor_dot_v1_dot_executor__pb2.DetachRequest.FromString,
+                    response_serializer=wvs_dot_executor_dot_v1_dot_executor__pb2.DetachResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +388,60 @@ class ExecutorService:
             '/wvs.executor.v1.ExecutorService/Purge',
             wvs_dot_executor_dot_v1_dot_executor__pb2.PurgeRequest.SerializeToString,
             wvs_dot_executor_dot_v1_dot_executor__pb2.PurgeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wvs.executor.v1.ExecutorService/GetAgent',
+            wvs_dot_executor_dot_v1_dot_executor__pb2.GetAgentRequest.SerializeToString,
+            wvs_dot_executor_dot_v1_dot_executor__pb2.GetAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detach(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wvs.executor.v1.ExecutorService/Detach',
+            wvs_dot_executor_dot_v1_dot_executor__pb2.DetachRequest.SerializeToString,
+            wvs_dot_executor_dot_v1_dot_executor__pb2.DetachResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,10 @@ class ExecutorServiceStub:
     """Moves what is to go into staging."""
     Purge: _grpc.UnaryUnaryMultiCallable[_executor_pb2.PurgeRequest, _executor_pb2.PurgeResponse]
     """Deletes what lies in staging of fences up to a given one."""
+    GetAgent: _grpc.UnaryUnaryMultiCallable[_executor_pb2.GetAgentRequest, _executor_pb2.GetAgentResponse]
+    """Tells who seems to be attached as the agent of one workspace."""
+    Detach: _grpc.UnaryUnaryMultiCallable[_executor_pb2.DetachRequest, _executor_pb2.DetachResponse]
+    """Takes the agent lock from a holder that does not answer."""
 
 @_typing.type_check_only
 class ExecutorServiceAsyncStub(ExecutorServiceStub):
@@ -73,6 +77,10 @@ class ExecutorServiceAsyncStub(ExecutorServiceStub):
     """Moves what is to go into staging."""
     Purge: _aio.UnaryUnaryMultiCallable[_executor_pb2.PurgeRequest, _executor_pb2.PurgeResponse]  # type: ignore[assignment]
     """Deletes what lies in staging of fences up to a given one."""
+    GetAgent: _aio.UnaryUnaryMultiCallable[_executor_pb2.GetAgentRequest, _executor_pb2.GetAgentResponse]  # type: ignore[assignment]
+    """Tells who seems to be attached as the agent of one workspace."""
+    Detach: _aio.UnaryUnaryMultiCallable[_executor_pb2.DetachRequest, _executor_pb2.DetachResponse]  # type: ignore[assignment]
+    """Takes the agent lock from a holder that does not answer."""
 
 class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Works on the workspaces of one volume. Every call is idempotent."""
@@ -132,5 +140,21 @@ class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_executor_pb2.PurgeResponse, _abc.Awaitable[_executor_pb2.PurgeResponse]]:
         """Deletes what lies in staging of fences up to a given one."""
+
+    @_abc_1.abstractmethod
+    def GetAgent(
+        self,
+        request: _executor_pb2.GetAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.GetAgentResponse, _abc.Awaitable[_executor_pb2.GetAgentResponse]]:
+        """Tells who seems to be attached as the agent of one workspace."""
+
+    @_abc_1.abstractmethod
+    def Detach(
+        self,
+        request: _executor_pb2.DetachRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_pb2.DetachResponse, _abc.Awaitable[_executor_pb2.DetachResponse]]:
+        """Takes the agent lock from a holder that does not answer."""
 
 def add_ExecutorServiceServicer_to_server(servicer: ExecutorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
