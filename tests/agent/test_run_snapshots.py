@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -157,7 +158,7 @@ def test_a_switch_may_be_told_by_a_signal_and_what_is_open_in_the_old_tree_is_re
 @pytest.mark.rule("§8")
 def test_a_command_that_refuses_a_switch_is_snapshotted_and_not_switched(site: Site, agent_root: Path) -> None:
     site.init()
-    with running(agent_root, GENTLE, "--on-switch", "refuse") as run:
+    with running(agent_root, GENTLE, "--on-switch", "refuse", stderr=subprocess.PIPE) as run:
         assert run.hear() == "started"
         writes(site.tree)
         snapshot = site.snapshot()
@@ -170,3 +171,6 @@ def test_a_command_that_refuses_a_switch_is_snapshotted_and_not_switched(site: S
         assert {each.key for each in run.command()} == before
         writes(site.tree)
         site.snapshot()
+        run.child.terminate()
+        run.wait()
+        assert "--on-switch refuse lets no switch happen" in run.complaints()
