@@ -6,16 +6,16 @@ given; give your own to repeat a write later, also from another process, without
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
 
-from wvsctl.errors import ApiError, WaitTimedOut
+from wvsctl.errors import ApiError, InvalidId, WaitTimedOut
 from wvsctl.models import (
     Accepted,
     ApiVersion,
@@ -34,6 +34,7 @@ from wvsctl.transport import Transport
 
 DEFAULT_REQUEST_TIMEOUT: Final = 10.0
 DEFAULT_RETRY_FOR: Final = 20.0
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _LONG_WAIT: Final = 30.0
 _WATCHED_WAIT: Final = 0.5
 _TOO_EARLY_PAUSE: Final = 0.2
@@ -42,8 +43,10 @@ T = TypeVar("T")
 
 
 def _in_path(part: str) -> str:
-    """A part of a path, whatever is in it: an id from a command line must not address something else."""
-    return quote(part, safe="") if part.strip(".") else part.replace(".", "%2E") or "%20"
+    """An id as part of a path. Raises InvalidId for what could address something else: %2F is a slash to a server."""
+    if _ID.fullmatch(part) is None:
+        raise InvalidId(f"{part!r} cannot be an id: letters, digits and - only")
+    return part
 
 
 class Client:

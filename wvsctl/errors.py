@@ -19,6 +19,10 @@ class Unreachable(WvsctlError):
         self.url = url
 
 
+class InvalidId(WvsctlError):
+    """What was given as an id can be none; nothing was sent."""
+
+
 class ApiError(WvsctlError):
     """The API refused, or failed. `retry_after`: seconds, where it will pass by itself.
 

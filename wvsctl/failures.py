@@ -9,7 +9,7 @@ from rich.text import Text
 
 from wvsctl import hints
 from wvsctl.config import ConfigError
-from wvsctl.errors import ApiError, Unreachable, WaitTimedOut, WvsctlError
+from wvsctl.errors import ApiError, InvalidId, Unreachable, WaitTimedOut, WvsctlError
 from wvsctl.output import Output, printable
 from wvsctl.session import REFUSED, TIMED_OUT, USAGE, Session, TaskFailed, UsageError
 
@@ -33,7 +33,7 @@ def tell(error: WvsctlError, output: Output, session: Session | None, name: str)
             code = TIMED_OUT
         case Unreachable():
             said |= {"code": "UNREACHABLE", "next": [f"wvsctl doctor --api-url {error.url}"]}
-        case UsageError() | ConfigError():
+        case UsageError() | ConfigError() | InvalidId():
             said["code"] = "USAGE"
             code = USAGE
     if session and session.key and (isinstance(error, Unreachable) or said.get("status", 0) >= 500):

@@ -105,7 +105,7 @@ class Transport:
     @staticmethod
     def _pause(outcome: httpx.Response | httpx.TransportError, tries: int) -> float | None:
         """Seconds until the next try; None where a further one is of no use."""
-        jittered = min(BACKOFF_BASE * 2 ** (tries - 1), BACKOFF_CAP) * random.uniform(0.5, 1.0)  # noqa: S311
+        jittered: float = min(BACKOFF_BASE * 2 ** (tries - 1), BACKOFF_CAP) * random.uniform(0.5, 1.0)  # noqa: S311
         if isinstance(outcome, httpx.UnsupportedProtocol):
             return None
         if isinstance(outcome, httpx.TransportError):
