@@ -12,6 +12,7 @@ from snapshots.metrics import DRIFT
 from snapshots.sweep import Sweeper, SweepReport
 from tasks.audit import Actor
 from tasks.chores import Tools
+from workspaces.models import Order
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,10 @@ class SweepChore:
     def __init__(self, grace: timedelta | None = None) -> None:
         """`grace` in place of WVS_LIVE_GRACE."""
         self._grace = grace
+
+    def wanted(self) -> bool:
+        """Always."""
+        return True
 
     def run(self, tools: Tools) -> None:
         """Raises Stopped; a workspace that cannot be swept is logged and left to the next time."""
@@ -45,6 +50,10 @@ class DriftChore:
 
     name = "drift"
 
+    def wanted(self) -> bool:
+        """Always."""
+        return True
+
     def run(self, tools: Tools) -> None:
         """Raises Stopped, ExecutorFault(UNAVAILABLE)."""
         for report in drift_inspector(tools, Actor.this_process("scheduler")).inspect_all():
@@ -56,15 +65,20 @@ class DriftChore:
 
 
 class RetentionChore:
-    """Finished tasks go after WVS_TASK_RETENTION."""
+    """Finished tasks and orders go after WVS_TASK_RETENTION."""
 
     name = "retention"
+
+    def wanted(self) -> bool:
+        """Always."""
+        return True
 
     def run(self, tools: Tools) -> None:
         """Raises Stopped."""
         for deleted in delete_unneeded_tasks(retention=tools.config.task_retention):
             log.info("tasks.forgotten", tasks=deleted)
             tools.stop.check()
+        Order.objects.ended_before(tools.config.task_retention).delete()
 
 
 def _count(report: SweepReport) -> None:

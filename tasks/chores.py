@@ -1,7 +1,7 @@
 """What the leading scheduler does from time to time beside its beat (SPEC §6: "runs the sweep on its schedule").
 
-In a thread of its own, since rescue must not wait for a disk. Every chore is safe with two leaders, and may be stopped
-at any point: the next one goes on where it stood.
+In threads of their own: rescue must not wait for a disk, nor what an operator waits for for a sweep of everything.
+Every chore is safe with two leaders, and may be stopped at any point: the next one goes on where it stood.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from executor.contract import ExecutorFault, Stopped, StopReason, StopSignal
 from executor.upkeep import Upkeep
@@ -21,6 +21,8 @@ from wvs_project.config import Config
 
 FIRST_AFTER_SECONDS: Final = 60.0
 """After a start others have more urgent things to do."""
+PROMPT_SECONDS: Final = 5.0
+"""How often it is asked whether a prompt chore is wanted."""
 _LOOK_SECONDS: Final = 1.0
 _END_SECONDS: Final = 10.0
 
@@ -42,13 +44,17 @@ class Chore(Protocol):
 
     name: str
 
+    def wanted(self) -> bool:
+        """Whether there is anything to do now, asked of the tables alone. May raise: then nothing is done now."""
+        ...
+
     def run(self, tools: Tools) -> None:
         """Do it once. May raise: it is logged, and tried again at the next time. Raises Stopped when told to stop."""
         ...
 
 
 class Chores:
-    """Runs all chores each `config.sweep_interval` seconds while `leading` is set. start() … stop()."""
+    """Runs all chores that are wanted each `interval` seconds while `leading` is set. start() … stop()."""
 
     def __init__(
         self,
@@ -58,8 +64,13 @@ class Chores:
         guards: GuardPool,
         leading: threading.Event,
         connect: Callable[[], Upkeep],
+        interval: float | None = None,
     ) -> None:
-        """`connect` is called for each round: the volume need not be there when the scheduler starts."""
+        """`connect` is called for each round: the volume need not be there when the scheduler starts.
+
+        `interval` is config.sweep_interval unless given.
+        """
+        self._interval = config.sweep_interval if interval is None else interval
         self._chores = chores
         self._config = config
         self._guards = guards
@@ -79,10 +90,10 @@ class Chores:
             self._thread.join(_END_SECONDS)
 
     def _run(self) -> None:
-        wait = min(FIRST_AFTER_SECONDS, self._config.sweep_interval)
+        wait = min(FIRST_AFTER_SECONDS, self._interval)
         while self._waited_while_leading(wait):
             self.round()
-            wait = self._config.sweep_interval
+            wait = self._interval
 
     def _waited_while_leading(self, seconds: float) -> bool:
         """Wait until we lead, and then so long; False when told to stop."""
@@ -92,13 +103,16 @@ class Chores:
         return not self._stop.wait(seconds)
 
     def round(self) -> None:
-        """Every chore once. Never raises."""
+        """Every chore that is wanted, once. Never raises."""
+        wanted = [chore for chore in self._chores if _is_wanted(chore)]
+        if not wanted:
+            return
         try:
             tools = Tools(self._connect(), self._guards, self._stop, self._config)
         except Exception as error:
             log.warning("chores.no_executor", error=str(error))
             return
-        for chore in self._chores:
+        for chore in wanted:
             try:
                 chore.run(tools)
             except Stopped:
@@ -109,3 +123,13 @@ class Chores:
                 log.exception("chore.failed", chore=chore.name)
             finally:
                 connection.close()
+
+
+def _is_wanted(chore: Chore) -> bool:
+    try:
+        return chore.wanted()
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("chore.not_asked", chore=chore.name, error=str(error))
+        return False
+    finally:
+        connection.close()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tasks.operations import Operation
 
 _paths: dict[str, str] = {}
-_chore_paths: list[str] = []
+_chore_paths: dict[str, bool] = {}
 
 
 def register(op: str, path: str) -> None:
@@ -30,12 +30,11 @@ def operation_for(op: str) -> Operation:
     return operation
 
 
-def register_chore(path: str) -> None:
-    """Name a class whose work the scheduler does from time to time; called in AppConfig.ready()."""
-    if path not in _chore_paths:
-        _chore_paths.append(path)
+def register_chore(path: str, *, prompt: bool = False) -> None:
+    """Name a class whose work the scheduler does from time to time, or within seconds; called in AppConfig.ready()."""
+    _chore_paths[path] = prompt
 
 
-def registered_chores() -> list[Chore]:
-    """One of each, in the order of the apps."""
-    return [import_string(path)() for path in _chore_paths]
+def registered_chores(*, prompt: bool = False) -> list[Chore]:
+    """One of each, in the order of the apps: those that are done within seconds, or the others."""
+    return [import_string(path)() for path, is_prompt in _chore_paths.items() if is_prompt is prompt]

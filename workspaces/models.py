@@ -8,7 +8,7 @@ import pgtrigger
 from django.db import models
 from django.db.models import Case, Q, Value, When
 
-from workspaces.querysets import WorkspaceQuerySet
+from workspaces.querysets import OrderQuerySet, WorkspaceQuerySet
 from workspaces.states import TRANSITIONS, WorkspaceState
 from wvs_project.db import ClockTimestamp, CompositeForeignKey
 from wvs_project.ids import WSID_PATTERN
@@ -166,3 +166,61 @@ class Workspace(models.Model):
         None: the snapshot that the tree came from is unknown, or dropped.
         """
         self._write(current_snapshot_id=snapshot_id, current_path=path)
+
+
+class OrderKind(models.TextChoices):
+    """What an operator can ask of the scheduler, which reaches the volume where the API may not (SPEC §1)."""
+
+    SWEEP = "sweep"
+    DETACH_AGENT = "detach_agent"
+
+
+class Order(models.Model):
+    """An operator's wish about one workspace, done by the leading scheduler within seconds. No task waits for it.
+
+    It stays as history as long as a finished task does.
+    """
+
+    order_id = models.BigAutoField(primary_key=True)
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.PROTECT, db_column="wsid", db_index=False, related_name="orders"
+    )
+    kind = models.TextField(choices=OrderKind.choices)
+    actor = models.JSONField()
+    request_id = models.TextField(default="", blank=True)
+    created_at = models.DateTimeField(db_default=ClockTimestamp())
+    ended_at = models.DateTimeField(null=True)
+    outcome = models.JSONField(null=True)
+    error = models.TextField(default="", blank=True)
+
+    objects: ClassVar[OrderQuerySet] = OrderQuerySet.as_manager()  # type: ignore[assignment]
+
+    workspace_id: str
+
+    class Meta:
+        db_table = "orders"
+        constraints = [
+            models.CheckConstraint(name="orders_kind_known", condition=Q(kind__in=OrderKind.values)),
+            models.CheckConstraint(
+                name="orders_ended_iff_said",
+                condition=Q(ended_at__isnull=True, outcome__isnull=True, error="")
+                | Q(ended_at__isnull=False, outcome__isnull=False, error="")
+                | (Q(ended_at__isnull=False, outcome__isnull=True) & ~Q(error="")),
+            ),
+            # Asked twice, it is done once. Also what the scheduler looks for.
+            models.UniqueConstraint(
+                name="orders_one_open_of_a_kind", fields=["workspace", "kind"], condition=Q(ended_at__isnull=True)
+            ),
+        ]
+        indexes = [
+            # The admin's list, and a workspace's own.
+            models.Index(name="orders_by_created", fields=["-created_at", "-order_id"]),
+            models.Index(name="orders_by_workspace", fields=["workspace", "-created_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.workspace_id}"
+
+    def end(self, *, outcome: dict[str, Any] | None = None, error: str = "") -> None:
+        """It is done, or cannot be. The first to say so is believed."""
+        Order.objects.open().filter(pk=self.pk).update(ended_at=ClockTimestamp(), outcome=outcome, error=error)

@@ -11,7 +11,7 @@ from workspaces.states import WorkspaceState
 from wvs_project.db import ClockTimestamp
 
 if TYPE_CHECKING:
-    from workspaces.models import Workspace
+    from workspaces.models import Order, Workspace
 
 
 class WorkspaceQuerySet(QuerySet["Workspace"]):
@@ -28,3 +28,23 @@ class WorkspaceQuerySet(QuerySet["Workspace"]):
         Waits as long as lock_timeout lets it; then PostgreSQL's lock_not_available comes up as OperationalError.
         """
         return self.select_for_update(no_key=True).filter(pk=wsid).first()
+
+
+class OrderQuerySet(QuerySet["Order"]):
+    """What operators asked for."""
+
+    def open(self) -> Self:
+        """Not done yet, oldest first."""
+        return self.filter(ended_at__isnull=True).order_by("order_id")
+
+    def open_of(self, wsid: str, kind: str) -> Order | None:
+        """The one of this kind that is open in the workspace."""
+        return self.open().filter(workspace_id=wsid, kind=kind).first()
+
+    def older_than(self, seconds: float) -> Self:
+        """Asked for longer ago than that."""
+        return self.filter(created_at__lt=ClockTimestamp() - timedelta(seconds=seconds))
+
+    def ended_before(self, seconds: float) -> Self:
+        """Done, or given up, longer ago than that."""
+        return self.filter(ended_at__lt=ClockTimestamp() - timedelta(seconds=seconds))

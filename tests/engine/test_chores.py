@@ -27,6 +27,10 @@ class Noting:
     def __init__(self, then: Callable[[Tools], None] = lambda tools: None) -> None:
         self.done = threading.Event()
         self._then = then
+        self.is_wanted = True
+
+    def wanted(self) -> bool:
+        return self.is_wanted
 
     def run(self, tools: Tools) -> None:
         self.done.set()
@@ -132,3 +136,17 @@ def test_a_volume_that_is_away_is_asked_for_again_in_the_next_round(
 
 def test_the_apps_have_registered_theirs() -> None:
     assert [chore.name for chore in registered_chores()] == ["sweep", "drift", "retention"]
+    assert [chore.name for chore in registered_chores(prompt=True)] == ["orders"]
+
+
+def test_where_nothing_is_wanted_the_volume_is_not_looked_for(make_chores: MakeChores) -> None:
+    asked: list[int] = []
+    idle, wanted = Noting(), Noting()
+    idle.is_wanted = wanted.is_wanted = False
+    chores = make_chores(idle, wanted, connect=lambda: asked.append(1))
+    chores.round()
+    assert asked == []
+    wanted.is_wanted = True
+    chores.round()
+    assert asked == [1]
+    assert (idle.done.is_set(), wanted.done.is_set()) == (False, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tasks.chores import Chores
+from tasks.chores import PROMPT_SECONDS, Chores
 from tasks.executors import connect_upkeep, require_addrs
 from tasks.locks import GuardPool
 from tasks.management.service import ServiceCommand, healthy, on_stop_signal
@@ -32,16 +32,19 @@ class Command(ServiceCommand):
             poll_interval=config.worker_poll_interval,
             idle_interval=config.worker_idle_backoff,
         )
-        chores = Chores(
-            registered_chores(),
+        make = partial(
+            Chores,
             config=config,
             guards=guards,
             leading=scheduler.leading,
             connect=partial(connect_upkeep, config.executor_addrs),
         )
+        both = [make(registered_chores()), make(registered_chores(prompt=True), interval=PROMPT_SECONDS)]
         on_stop_signal(scheduler.stop)
         with healthy(config):
-            chores.start()
+            for chores in both:
+                chores.start()
             scheduler.run()
-            chores.stop()
+            for chores in both:
+                chores.stop()
         guards.close()
