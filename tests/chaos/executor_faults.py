@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from random import Random
 from signal import SIGCONT, SIGKILL, SIGSTOP
@@ -16,6 +17,8 @@ from tests.chaos.executors import PREFIX, Service, kill_group, own_mount
 from tests.chaos.fleet import Fleet
 from tests.chaos.outages import Weather
 
+_UNHEARD_SECONDS: Final = 1.5
+"""A run looks at its fence each second."""
 POINTS: Final = EXECUTOR_POINTS + PRECOPY_POINTS + UPKEEP_POINTS
 
 
@@ -75,20 +78,25 @@ class ExecutorProcesses(Aim):
         return True
 
     def stop_executor_and_take_it_off_the_list(self) -> bool:
-        """A busy one stands still, and workers that know only the others take over what it had; then it goes on, and
-        all know it again.
+        """A busy one stands still, and workers that know only the others take over what it had. Then it goes on, and
+        for a while does not hear that nobody waits for it any more: only the fence says so.
         """
         name = self._busy(PREFIX)
         others = [service.addr for service in self._fleet.executors.services if service.name != name]
         pid = self._keeper.signal(name, SIGSTOP) if name and others else None
         if pid is None:
             return False
+        (way,) = (service.way for service in self._fleet.executors.services if service.name == name)
         try:
+            way.stall()
             for worker in self._keeper.names(WORKERS):
                 self._keeper.restart_with(worker, EXECUTOR_ADDRS=",".join(others))
             self._stopping.wait(self._rng.uniform(3.0, 7.0))
         finally:
             self._keeper.send(pid, SIGCONT)
+        time.sleep(_UNHEARD_SECONDS)
+        way.cut()
+        way.heal()
         for worker in self._keeper.names(WORKERS):
             self._kill(worker)
         return True
