@@ -30,6 +30,10 @@ class Ran:
     def json(self) -> Any:
         """What a program reads."""
         assert self.code == 0, self
+        return self.read()
+
+    def read(self) -> Any:
+        """The same, however it ended."""
         return json.loads(self.out)
 
     @property
