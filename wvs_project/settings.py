@@ -20,6 +20,7 @@ DEBUG = False
 ALLOWED_HOSTS = list(CONFIG.allowed_hosts)
 
 INSTALLED_APPS = [
+    "unfold",  # before the admin, whose templates it replaces
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -126,6 +127,17 @@ USE_I18N = False
 STATIC_URL = "static/"
 # Static files come straight from the packages: nothing to collect, nothing from elsewhere.
 WHITENOISE_USE_FINDERS = True
+
+UNFOLD = {
+    "SITE_TITLE": "WVS",
+    "SITE_HEADER": "WVS",
+    "SITE_SUBHEADER": "Workspace Versioning Service",
+    "SITE_SYMBOL": "account_tree",
+    "SITE_URL": None,
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {"show_search": True, "show_all_applications": False},
+}
 
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
