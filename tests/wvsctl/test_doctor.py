@@ -41,14 +41,14 @@ def test_an_api_that_does_not_answer_is_said_with_the_way_out(monkeypatch: pytes
 def test_a_server_that_is_something_else_is_said_not_to_be_the_api() -> None:
     with port({"/v1/openapi.json": (200, "<html>")}) as url:
         ran = Wvsctl()(f"doctor --api-url {url} --json")
-    assert (ran.code, wrong(ran).keys()) == (1, {"api"})
+    assert (ran.code, set(wrong(ran))) == (1, {"api"})
 
 
 def test_another_version_of_the_api_is_said(wvsctl: Wvsctl, monkeypatch: pytest.MonkeyPatch) -> None:
     found = ApiVersion("WVS, the Workspace Versioning Service", "2", None, 0.1)
     monkeypatch.setattr(Client, "api_version", lambda self: found)
     ran = wvsctl("doctor --json")
-    assert (ran.code, wrong(ran).keys()) == (1, {"version"})
+    assert (ran.code, set(wrong(ran))) == (1, {"version"})
 
 
 @pytest.mark.parametrize("seconds", [-3600, 3600])
@@ -60,7 +60,7 @@ def test_a_clock_that_is_wrong_is_said(
     shifted = ApiVersion(real.title, real.version, real.date + timedelta(seconds=seconds), 0.1)
     monkeypatch.setattr(Client, "api_version", lambda self: shifted)
     ran = wvsctl("doctor --json")
-    assert (ran.code, wrong(ran).keys()) == (1, {"clock"})
+    assert (ran.code, set(wrong(ran))) == (1, {"clock"})
     assert ("behind" if seconds > 0 else "ahead of") in ran.out
 
 
@@ -68,11 +68,11 @@ def test_a_slow_answer_is_said(wvsctl: Wvsctl, monkeypatch: pytest.MonkeyPatch) 
     found = ApiVersion("WVS, the Workspace Versioning Service", "1", None, 2.5)
     monkeypatch.setattr(Client, "api_version", lambda self: found)
     ran = wvsctl("doctor --json")
-    assert (ran.code, wrong(ran).keys()) == (1, {"latency"})
+    assert (ran.code, set(wrong(ran))) == (1, {"latency"})
 
 
 def test_a_process_that_is_not_ready_is_said_with_what_is_down(wvsctl: Wvsctl) -> None:
     with port({"/readyz": (503, '{"redis": "down"}\n')}) as url:
         ran = wvsctl(f"doctor --json --metrics-url {url}/metrics")
-    assert (ran.code, wrong(ran).keys()) == (1, {"ready"})
+    assert (ran.code, set(wrong(ran))) == (1, {"ready"})
     assert "redis" in ran.out

@@ -1,4 +1,4 @@
-"""`python -m wvs_project.stack up|down|demo|status`."""
+"""`python -m wvs_project.stack up|down|demo|smoke-test|status`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -97,19 +98,35 @@ def status(config: StackConfig, signals: StopSignals) -> int:
 
 def demo(config: StackConfig, signals: StopSignals) -> int:
     """Show the main job: on the running stack if there is one, else on one of its own that is stopped at the end."""
+    return _on_a_stack(config, signals, _demo_of)
+
+
+def _demo_of(environment: Mapping[str, str]) -> list[str]:
+    api, mount = environment["WVS_API_URL"], environment["EXECUTOR_MOUNT_PATH"]
+    return [sys.executable, "-m", "scripts.demo", "--api-url", api, "--mount", mount]
+
+
+def smoke_test(config: StackConfig, signals: StopSignals) -> int:
+    """The same with the smoke test, which needs nothing but the addresses."""
+    return _on_a_stack(config, signals, lambda environment: ["bash", "scripts/smoke-test.sh"])
+
+
+def _on_a_stack(config: StackConfig, signals: StopSignals, command: Callable[[Mapping[str, str]], list[str]]) -> int:
+    """Its exit code: on the running stack if there is one, else on one of its own that is stopped at the end."""
     environment = read_env_file(Layout(config.state).env_file)
     if is_running(config.state) and environment:
         _say(f"using the stack that runs on {_shown(config.state)}")
-        return _run_demo(environment)
+        return _run(command(environment), config, environment)
     begun = time.monotonic()
     with running_stack(config, _say, signals) as stack:
         _say(f"ready in {time.monotonic() - begun:.1f} s")
-        return _run_demo(stack.environment)
+        return _run(command(stack.environment), config, stack.environment)
 
 
-def _run_demo(environment: dict[str, str]) -> int:
-    api, mount = environment["WVS_API_URL"], environment["EXECUTOR_MOUNT_PATH"]
-    process = subprocess.Popen([sys.executable, "-m", "scripts.demo", "--api-url", api, "--mount", mount], cwd=SOURCES)
+def _run(command: list[str], config: StackConfig, environment: Mapping[str, str]) -> int:
+    addresses = {name: url for name, url in environment.items() if name in ("WVS_API_URL", "WVS_METRICS_URLS")}
+    given = {**config.environment, **addresses, "WVSCTL": f"{sys.executable} -m wvsctl"}
+    process = subprocess.Popen(command, cwd=SOURCES, env=given)
     try:
         return process.wait()
     finally:
@@ -117,7 +134,7 @@ def _run_demo(environment: dict[str, str]) -> int:
         process.wait()
 
 
-_COMMANDS: Final = {"up": up, "down": down, "demo": demo, "status": status}
+_COMMANDS: Final = {"up": up, "down": down, "demo": demo, "smoke-test": smoke_test, "status": status}
 
 
 def main() -> int:

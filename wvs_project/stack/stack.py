@@ -226,6 +226,8 @@ class Stack:
         self.environment |= {"WVS_API_URL": f"http://{listen}", "WVS_METRICS_URL": f"http://{metrics}"}
         self._bring_up(self._program("worker", WORKER, f"{LOOPBACK}:{free_port()}"))
         self._bring_up(self._program("scheduler", SCHEDULER, f"{LOOPBACK}:{free_port()}"))
+        programs = [service for service in self._services if isinstance(service, Program)]
+        self.environment["WVS_METRICS_URLS"] = ",".join(f"http://{program.metrics_addr}" for program in programs)
 
     def _program(self, name: str, arguments: tuple[str, ...], metrics_addr: str, **more: str) -> Program:
         environment = self._process_environment(WVS_METRICS_ADDR=metrics_addr, **more)
