@@ -55,7 +55,7 @@ class Keeper:
         self._adopted = [Process(*each) for each in settings["adopted"]]
         self._is_second: bool = settings["second"]
         self._command = 0
-        self._lease_end: float | None = None
+        self._lease_end: float | None = settings["lease_end"]
         self._thawed_by_us = False
         self._answers: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
             "start": self._start,

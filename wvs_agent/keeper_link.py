@@ -52,8 +52,10 @@ class KeeperLink:
         self.pid = 0
         """The keeper's; 0 before the first."""
 
-    def start(self, adopted: list[Process] | None = None) -> None:
+    def start(self, adopted: list[Process] | None = None, *, lease_end: float | None = None) -> None:
         """Start the keeper; a second one is told what it must know of but has not started itself.
+
+        `lease_end`: a freeze is under way up to then, by protocol.clock(). Told at the start, lest it thaws too early.
 
         It inherits every descriptor that is inheritable, the agent lock's among them. Raises OSError.
         """
@@ -66,6 +68,7 @@ class KeeperLink:
             "cgroup": str(self._kept.cgroup) if self._kept.cgroup else None,
             "adopted": [dataclasses.astuple(each) for each in adopted or []],
             "second": adopted is not None,
+            "lease_end": lease_end,
         }
         with self._guard, its_words, its_events:
             self._close_sockets()

@@ -153,11 +153,9 @@ class Run:
         if self._replaced > _REPLACEMENTS:
             raise NotUsableError("keepers die as soon as they are started")
         _log.warning("the keeper is gone: another one is started")
-        self._link.start(self._members())
         lease = self._frozen.lease
-        if lease is not None:
-            with contextlib.suppress(KeeperLostError):
-                self._link.lease(lease.start + lease.seconds)
+        end = None if lease is None else lease.start + lease.seconds
+        self._link.start(self._members(), lease_end=end)
 
     def _reap(self) -> None:
         """Bury what became ours when a keeper died; never in a freeze, where the dead are evidence."""

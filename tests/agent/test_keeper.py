@@ -46,6 +46,23 @@ def test_a_renewal_after_the_keeper_has_thawed_the_command_is_refused(link: Keep
     link.thawed()
 
 
+@pytest.mark.rule("H9")
+def test_a_keeper_that_is_started_in_a_freeze_knows_its_lease_from_the_start(ws: WorkspaceLayout) -> None:
+    """Whoever freezes may die before it can tell."""
+    link = KeeperLink(Kept(ws.root, protocol.new_nonce(), 0.1, None, ("sleep", "1000")))
+    with subprocess.Popen(["sleep", "1000"]) as orphan:
+        found = processes.look(orphan.pid)
+        assert found is not None
+        processes.send(found, signal.SIGSTOP)
+        eventually(lambda: is_stopped(orphan.pid), "it is stopped")
+        try:
+            link.start([found], lease_end=protocol.clock())
+            eventually(lambda: not is_stopped(orphan.pid), "the keeper thaws it")
+        finally:
+            link.dismiss()
+            orphan.kill()
+
+
 VFORK = """
 import ctypes, os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
