@@ -111,7 +111,7 @@ def _run(function: Callable[[Session], None], common: Common, name: str, given: 
         function(session)
     except WvsctlError as error:
         raise typer.Exit(failures.tell(error, output, session, name)) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         if session and session.key:
             output.say(f"interrupted: it may have been done; repeat it with --idempotency-key {session.key}")
         raise typer.Exit(INTERRUPTED) from None

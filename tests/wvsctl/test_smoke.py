@@ -67,9 +67,9 @@ def test_nine_steps_pass_where_all_is_well(api_url: str, engine: Engine) -> None
     assert Workspace.objects.get().state == "DISABLED"
 
 
-def test_an_api_that_is_down_fails_in_the_first_step() -> None:
+def test_what_is_no_api_fails_in_the_first_step() -> None:
     with port({}) as nothing:
         failed = smoke(nothing, nothing)
     assert failed.returncode == 1
-    assert "HTTP_404" in failed.stderr
+    assert "HTTP_501" in failed.stderr
     assert "the smoke test failed in step 1 of 9" in failed.stderr
