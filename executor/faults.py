@@ -8,7 +8,10 @@ from typing import Final
 from executor.contract import ExecutorFault, FaultReason
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-GONE: Final = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ESTALE, errno.EHOSTDOWN, errno.EROFS)
+# EBADF: what was opened through a mount is unknown to the process that serves it in the place of a killed one.
+GONE: Final = (
+    errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ESTALE, errno.EHOSTDOWN, errno.EROFS, errno.EBADF
+)  # fmt: skip
 FORBIDDEN: Final = (errno.EACCES, errno.EPERM)
 UNSAFE: Final = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 
