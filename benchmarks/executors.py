@@ -177,6 +177,9 @@ class Bench:
 
     def take_from_the_list(self) -> Program:
         """As one rolls out a new list: a worker that has it comes, then the one without goes."""
+        if self._options.how == HANGS:
+            # It holds the lock of what it was working on, and nobody else may until it has ended.
+            self._signal(signal.SIGKILL)
         metrics = f"{LOOPBACK}:{free_port()}"
         settings = {"EXECUTOR_ADDRS": self.addrs[STAYS - 1], "WVS_METRICS_ADDR": metrics}
         log = self._stack.layout.log("worker-2")
