@@ -20,4 +20,5 @@ class SnapshotsConfig(AppConfig):
         register_chore("snapshots.chores.SweepChore")
         register_chore("snapshots.chores.DriftChore")
         register_chore("snapshots.chores.RetentionChore")
+        register_chore("snapshots.days.SnapshotDaysChore")
         register_chore("snapshots.orders.OrdersChore", prompt=True)

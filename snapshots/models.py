@@ -64,6 +64,19 @@ class Snapshot(models.Model):
         indexes = [
             # GET …/snapshots.
             models.Index(name="snapshots_kept", fields=["workspace", "-created_at", "-snapshot_id"], condition=_KEPT),
+            # How many are kept and how large they are, without a look at the rows.
+            models.Index(
+                name="snapshots_kept_sizes",
+                fields=["created_at"],
+                include=["snapshot_id", "entries", "bytes"],
+                condition=_KEPT,
+            ),
+            # Those whose directory is missing: none, or a few.
+            models.Index(
+                name="snapshots_orphaned",
+                fields=["-orphaned_at"],
+                condition=_KEPT & Q(orphaned_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -74,3 +87,19 @@ class Snapshot(models.Model):
         Snapshot.objects.filter(pk=self.pk, deleted_at__isnull=True).update(
             deleted_at=ClockTimestamp(), deleted_by=task_id
         )
+
+
+class SnapshotDay(models.Model):
+    """What was kept when last looked on a day (UTC): how many snapshots, with how many entries and bytes (SPEC §9)."""
+
+    day = models.DateField(primary_key=True)
+    snapshots = models.BigIntegerField()
+    entries = models.BigIntegerField()
+    bytes = models.BigIntegerField()
+    taken_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "snapshot_days"
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.snapshots}"

@@ -26,6 +26,10 @@ class SnapshotQuerySet(QuerySet["Snapshot"]):
         """Not dropped, nor about to be: no drop of it was begun."""
         return self.filter(deleted_at__isnull=True)
 
+    def orphaned(self) -> Self:
+        """Kept, says the row, and yet the directory is missing."""
+        return self.kept().filter(orphaned_at__isnull=False)
+
     def mark_purged(self) -> int:
         """deleted_at on all of them that are kept: they went with their workspace's trees, by no task. How many."""
         return self.kept().update(deleted_at=ClockTimestamp(), deleted_by=PURGED)

@@ -8,6 +8,8 @@ from django.apps import AppConfig
 from django.db import connections
 from django.db.models.signals import pre_migrate
 
+from tasks.registry import register_chore
+
 SCHEMA = "wvs"
 
 
@@ -23,5 +25,6 @@ class TasksConfig(AppConfig):
     name = "tasks"
 
     def ready(self) -> None:
-        """Make the schema exist whenever something migrates."""
+        """Make the schema exist whenever something migrates; tell the scheduler of the chore."""
         pre_migrate.connect(create_schema, sender=self, dispatch_uid="wvs_schema")
+        register_chore("tasks.days.TaskDaysChore")

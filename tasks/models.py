@@ -157,6 +157,10 @@ class Task(models.Model):
             # GET /v1/tasks, with and without wsid.
             models.Index(name="tasks_by_workspace", fields=["workspace", "-created_at", "-task_id"]),
             models.Index(name="tasks_by_created", fields=["-created_at", "-task_id"]),
+            # What ended since some moment, counted without a look at the rows: the days' counts and the dashboard.
+            models.Index(name="tasks_by_end", fields=["ended_at", "op", "status"], condition=_FINISHED),
+            # The DEAD ones of the last days, newest first: few, among very many.
+            models.Index(name="tasks_dead_by_end", fields=["-ended_at"], condition=Q(status=Status.DEAD.value)),
         ]
         triggers = [
             pgtrigger.FSM(
@@ -192,6 +196,26 @@ class Task(models.Model):
                 setattr(self, name, value)
         if to.is_finished:
             bells.announce_finish(self.pk)
+
+
+class TaskDay(models.Model):
+    """How many tasks of an op ended with a status on a day (UTC) that is over. Stays when the tasks go (SPEC §9)."""
+
+    day = models.DateField()
+    op = models.TextField(choices=Op.choices)
+    status = models.TextField(choices=Status.choices)
+    count = models.BigIntegerField()
+
+    class Meta:
+        db_table = "task_days"
+        constraints = [
+            # Also what the dashboard reads by day.
+            models.UniqueConstraint(name="task_days_once", fields=["day", "op", "status"]),
+            models.CheckConstraint(name="task_days_counted", condition=Q(count__gt=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.op} {self.status}: {self.count}"
 
 
 class AuditEvent(models.Model):

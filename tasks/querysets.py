@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 from django.db.models import Q, QuerySet
@@ -41,6 +41,14 @@ class TaskQuerySet(QuerySet["Task"]):
         if newer_than is not None:
             found = found.filter(ended_at__gte=ClockTimestamp() - timedelta(seconds=newer_than))
         return found
+
+    def dead_since(self, moment: datetime) -> Self:
+        """Those that ended DEAD at that moment or later, newest first."""
+        return self.filter(status=Status.DEAD, ended_at__gte=moment).order_by("-ended_at")
+
+    def waiting(self) -> Self:
+        """Live, and nobody works on them."""
+        return self.filter(status__in=LIVE).exclude(status=Status.RUNNING)
 
     def referring_to(self, snapshot_id: str) -> Self:
         """Live tasks that need the snapshot or are about to delete it."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from django.db.models import Q, QuerySet
 
+from tasks.days import count_days
 from tasks.models import Task
 from tasks.states import FINISHED
 from wvs_project.db import ClockTimestamp
@@ -27,7 +28,11 @@ def old_tasks(*, retention: float, needed: Q) -> QuerySet[Task]:
 
 
 def delete_old_tasks(*, retention: float, needed: Q) -> Iterator[int]:
-    """Delete them, a batch at a time; each batch is committed by itself. Yields how many it deleted."""
+    """Delete them, a batch at a time; each batch is committed by itself. Yields how many it deleted.
+
+    What they count for is noted first: `retention` is days, so the days they ended on are over.
+    """
+    count_days()
     old = old_tasks(retention=retention, needed=needed)
     while ids := list(old.order_by("created_at").values_list("pk", flat=True)[:BATCH]):
         deleted, _ = Task.objects.filter(pk__in=ids, status__in=FINISHED).delete()

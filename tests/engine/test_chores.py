@@ -135,7 +135,13 @@ def test_a_volume_that_is_away_is_asked_for_again_in_the_next_round(
 
 
 def test_the_apps_have_registered_theirs() -> None:
-    assert [chore.name for chore in registered_chores()] == ["sweep", "drift", "retention"]
+    assert [chore.name for chore in registered_chores()] == [
+        "task-days",
+        "sweep",
+        "drift",
+        "retention",
+        "snapshot-days",
+    ]
     assert [chore.name for chore in registered_chores(prompt=True)] == ["orders"]
 
 
