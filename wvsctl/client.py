@@ -50,7 +50,10 @@ def _in_path(part: str) -> str:
 
 
 class Client:
-    """A client of one API. Seconds: `request_timeout` for one answer, `retry_for` in which it is tried again."""
+    """A client of one API. Seconds: `request_timeout` for one answer, `retry_for` in which it is tried again.
+
+    `on_retry` hears why a request is tried again, once for each. Not for several threads at once.
+    """
 
     def __init__(
         self,
@@ -61,9 +64,16 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        on_retry: Callable[[str], None] | None = None,
     ) -> None:
         self._transport = Transport(
-            url, request_timeout=request_timeout, retry_for=retry_for, transport=transport, clock=clock, sleep=sleep
+            url,
+            request_timeout=request_timeout,
+            retry_for=retry_for,
+            transport=transport,
+            clock=clock,
+            sleep=sleep,
+            on_retry=on_retry,
         )
 
     @property

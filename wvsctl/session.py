@@ -54,7 +54,10 @@ class Session:
         if self._client is None:
             settings = self.settings
             self._client = Client(
-                settings.api_url, request_timeout=settings.request_timeout, retry_for=settings.retry_for
+                settings.api_url,
+                request_timeout=settings.request_timeout,
+                retry_for=settings.retry_for,
+                on_retry=lambda why: self.output.say(f"{why}; it is tried again for {settings.retry_for:g} s"),
             )
         return self._client
 

@@ -54,10 +54,12 @@ class Transport:
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        on_retry: Callable[[str], None] | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.clock = clock
         self.sleep = sleep
+        self._on_retry = on_retry
         self._request_timeout = request_timeout
         self._retry_for = retry_for
         # A proxy that the environment names is not for this very machine.
@@ -94,6 +96,8 @@ class Transport:
             pause = self._pause(outcome, tries)
             if pause is None or self.clock() + pause > end:
                 raise self._error(outcome, was_repeated=tries > 1)
+            if tries == 1 and self._on_retry is not None:
+                self._on_retry(str(self._error(outcome, was_repeated=False)))
             self.sleep(pause)
 
     def _send(self, request: httpx.Request) -> httpx.Response | httpx.TransportError:

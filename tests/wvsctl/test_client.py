@@ -25,6 +25,7 @@ class Script:
         self._says = list(says)
         self.seen: list[httpx.Request] = []
         self.slept: list[float] = []
+        self.told: list[str] = []
         self.now = 0.0
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -40,7 +41,14 @@ class Script:
 
     def client(self, retry_for: float = 20.0) -> Client:
         transport = httpx.MockTransport(self.answer)
-        return Client("http://wvs", transport=transport, retry_for=retry_for, clock=lambda: self.now, sleep=self.sleep)
+        return Client(
+            "http://wvs",
+            transport=transport,
+            retry_for=retry_for,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            on_retry=self.told.append,
+        )
 
     @property
     def keys(self) -> list[str | None]:
@@ -102,6 +110,7 @@ def test_the_pauses_grow_up_to_a_cap_and_end_with_the_limit() -> None:
     assert all(most / 2 <= slept <= most for slept, most in zip(script.slept, growing, strict=False))
     assert all(2.5 <= slept <= 5.0 for slept in script.slept[5:])
     assert 50 < script.now <= 60
+    assert script.told == ["http://wvs does not answer: refused"]
 
 
 def test_the_api_says_when_to_come_back() -> None:

@@ -46,8 +46,11 @@ def served_all(engine: Engine) -> Iterator[None]:
         thread.join(LIMIT)
 
 
-def smoke(api_url: str, metrics_url: str) -> subprocess.CompletedProcess[str]:
-    addresses = {"WVS_API_URL": api_url, "WVS_METRICS_URLS": metrics_url, "WVSCTL": f"{sys.executable} -m wvsctl"}
+WVSCTL = f"{sys.executable} -m wvsctl"
+
+
+def smoke(api_url: str, metrics_url: str, wvsctl: str = WVSCTL) -> subprocess.CompletedProcess[str]:
+    addresses = {"WVS_API_URL": api_url, "WVS_METRICS_URLS": metrics_url, "WVSCTL": wvsctl}
     return subprocess.run(
         ["bash", "scripts/smoke-test.sh"],
         cwd=ROOT,
@@ -72,4 +75,11 @@ def test_what_is_no_api_fails_in_the_first_step() -> None:
         failed = smoke(nothing, nothing)
     assert failed.returncode == 1
     assert "HTTP_501" in failed.stderr
+    assert "the smoke test failed in step 1 of 9" in failed.stderr
+
+
+def test_a_step_whose_answer_is_not_as_it_should_be_fails_though_the_command_succeeded() -> None:
+    failed = smoke("http://unused", "http://unused", wvsctl="true")
+    assert failed.returncode == 1
+    assert 'FAILED in step 1: not it["status"] == "SUCCEEDED"' in failed.stderr
     assert "the smoke test failed in step 1 of 9" in failed.stderr

@@ -38,6 +38,8 @@ def test_create_that_is_repeated_with_its_key_is_done_once(wvsctl: Wvsctl) -> No
     line = "workspace create demo --owner team-a --idempotency-key mine --json"
     first, again = wvsctl(line).json, wvsctl(line).json
     assert (first["task_id"], first["replayed"], again["replayed"]) == (again["task_id"], False, True)
+    wvsctl(f"task cancel {first['task_id']}").ok()
+    assert (first["status"], wvsctl(line).json["status"]) == ("PENDING", "CANCELED")
 
 
 def test_create_of_a_taken_name_says_whose_it_is_and_how_to_see_it(wvsctl: Wvsctl) -> None:

@@ -31,8 +31,8 @@ def create(
         session,
         wsid=wsid,
         task_id=made.init_task_id,
-        # The API tells the workspace's state, which says of the task what there is to know.
-        status={"PROVISIONING": "PENDING", "INIT_FAILED": "DEAD"}.get(made.state, "SUCCEEDED"),
+        # The answer tells the workspace's state, not the task's: of a new one it is known, of another it is asked.
+        status=session.client.get_task(made.init_task_id).status if made.replayed else "PENDING",
         replayed=made.replayed,
         what=f"workspace {wsid} is being made",
         then=f"snapshot create {wsid}",
