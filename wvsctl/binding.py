@@ -1,4 +1,8 @@
-"""Functions as commands: with the options that all share, and failures as exit codes."""
+"""Functions as commands: with the options that all share, and failures as exit codes.
+
+typer reads a command's options from its signature. So each function gets a callback whose signature has the shared
+options too, and whose own parameters keep their names: an option is written down once, in `options`.
+"""
 
 from __future__ import annotations
 

@@ -190,9 +190,9 @@ class Client:
             left = slice_ if end is None else max(0.0, end - now())
             begun, wait = now(), min(slice_, left)
             query = {"wait": f"{wait:.3f}"}
-            # Past the end of the wait one more try is one too many; before it there is always one.
+            # No further try past the end of the wait; the first there always is.
             limit = None if end is None else left
-            answer = self._transport.request("GET", _task(task_id), query=query, patience=wait, retry_for=limit)
+            answer = self._transport.request("GET", _task(task_id), query=query, patience=wait, at_most=limit)
             task = Task.of(answer.body)
             if on_progress is not None:
                 on_progress(task)
@@ -220,7 +220,7 @@ class Client:
     def api_version(self) -> ApiVersion:
         """Who answers, in one try."""
         begun = self._transport.clock()
-        answer = self._transport.request("GET", "/v1/openapi.json", retry_for=0.0)
+        answer = self._transport.request("GET", "/v1/openapi.json", at_most=0.0)
         seconds = self._transport.clock() - begun
         info = answer.body.get("info", {}) if isinstance(answer.body, dict) else {}
         date = answer.headers.get("Date")

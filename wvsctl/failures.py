@@ -36,10 +36,18 @@ def tell(error: WvsctlError, output: Output, session: Session | None, name: str)
         case UsageError() | ConfigError() | InvalidId():
             said["code"] = "USAGE"
             code = USAGE
-    if session and session.key and (isinstance(error, Unreachable) or said.get("status", 0) >= 500):
-        said["idempotency_key"] = session.key
+    if session and (isinstance(error, Unreachable) or said.get("status", 0) >= 500):
+        _tell_how_to_go_on(said, session)
     _print(said, output)
     return code
+
+
+def _tell_how_to_go_on(said: dict[str, Any], session: Session) -> None:
+    """After an answer was lost: the task that was accepted, or the key of a write that perhaps was."""
+    if session.task_id:
+        said["next"].append(f"wvsctl task watch {session.task_id}")
+    elif session.key:
+        said["idempotency_key"] = session.key
 
 
 def _print(said: dict[str, Any], output: Output) -> None:

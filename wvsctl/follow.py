@@ -15,6 +15,7 @@ from wvsctl.session import INTERRUPTED, Session
 
 def follow(session: Session, task_id: str) -> Task:
     """The task once it is finished, however it ended. Raises WaitTimedOut; Exit(130) when interrupted."""
+    session.task_id = task_id
     try:
         if not session.output.err.is_terminal:
             return session.client.wait_task(task_id, timeout=session.settings.timeout)

@@ -46,6 +46,8 @@ class Session:
     wsid: str | None = None
     key: str | None = None
     """The idempotency key of the write that was sent."""
+    task_id: str | None = None
+    """The task that is waited for."""
     _client: Client | None = field(default=None, init=False)
 
     @property

@@ -79,14 +79,17 @@ class Transport:
         body: object = None,
         key: str | None = None,
         patience: float = 0.0,
-        retry_for: float | None = None,
+        at_most: float | None = None,
     ) -> Answer:
-        """The answer to it. `patience`: seconds that the API was asked to take. Raises ApiError, Unreachable."""
+        """The answer to it. Raises ApiError, Unreachable.
+
+        `patience`: seconds that the API was asked to take. `at_most`: seconds to try again, if less than usual.
+        """
         given = {name: str(value) for name, value in (query or {}).items() if value is not None}
         headers = {"Idempotency-Key": key} if key else {}
         timeout = self._request_timeout + patience
         request = self._http.build_request(method, path, params=given, json=body, headers=headers, timeout=timeout)
-        end = self.clock() + (self._retry_for if retry_for is None else retry_for)
+        end = self.clock() + min(self._retry_for, self._retry_for if at_most is None else at_most)
         tries = 0
         while True:
             outcome = self._send(request)

@@ -157,6 +157,20 @@ def test_who_finds_no_place_to_wait_comes_back_when_told() -> None:
     assert script.slept == [1.0, 1.0]
 
 
+def test_a_wait_outlasts_a_pause_of_the_api_but_not_its_own_end() -> None:
+    lost = httpx.ConnectError("refused")
+    script = Script(lost, lost, httpx.Response(200, json=_task("SUCCEEDED")))
+    assert script.client().wait_task("task-1", timeout=60).status == "SUCCEEDED"
+    script = Script(lost)
+    with pytest.raises(Unreachable):
+        script.client(retry_for=20).wait_task("task-1", timeout=3)
+    assert script.now <= 3
+    script = Script(lost)
+    with pytest.raises(Unreachable):
+        script.client(retry_for=20).wait_task("task-1", timeout=600)
+    assert 10 < script.now <= 20
+
+
 def test_an_api_that_answers_too_early_is_not_asked_without_pause() -> None:
     early = httpx.Response(200, json=_task("RUNNING"))
     script = Script(early)

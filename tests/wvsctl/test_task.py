@@ -11,6 +11,7 @@ from tests.factories import make_task, make_workspace
 from tests.fakes import FakeExecutor, Gate
 from tests.waiting import InThread
 from tests.wvsctl.running import Ran, Wvsctl, do_next
+from wvs_project.stack.waiting import LOOPBACK, free_port
 
 pytestmark = pytest.mark.rule("SPEC §9")
 
@@ -67,6 +68,23 @@ def test_watch_gives_up_after_its_time_and_says_that_the_task_goes_on(wvsctl: Wv
     assert "wvsctl: WAIT_TIMED_OUT: " in late.err
     assert "is PENDING after 0.05 s; it goes on" in late.err
     assert f"try: wvsctl task watch {task.task_id}" in late.err
+
+
+def test_an_api_that_is_lost_while_waiting_is_said_with_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WVS_RETRY_FOR", "0")
+    error = Wvsctl()(f"task watch task-1 --api-url http://{LOOPBACK}:{free_port()} --json").error
+    assert (error["code"], error["next"][-1]) == ("UNREACHABLE", "wvsctl task watch task-1")
+
+
+@pytest.mark.parametrize("line", ["snapshot create demo", "workspace create demo --owner team-a"])
+def test_a_write_that_got_no_answer_tells_the_key_to_repeat_it_with(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.setenv("WVS_RETRY_FOR", "250ms")
+    nobody = f"--api-url http://{LOOPBACK}:{free_port()}"
+    assert Wvsctl()(f"{line} --json {nobody}").error["idempotency_key"].startswith("wvsctl-")
+    failed = Wvsctl()(f"{line} --idempotency-key mine {nobody}")
+    assert failed.code == 1
+    assert "it is tried again for 0.25 s" in failed.err
+    assert "repeat it with: --idempotency-key mine" in failed.err
 
 
 def test_cancel_of_what_has_not_begun_is_decided_at_once(wvsctl: Wvsctl) -> None:
