@@ -32,6 +32,8 @@ class Config:
     allowed_hosts: tuple[str, ...]
     auth: str
     insecure_allow_remote: bool
+    behind_tls: bool
+    """A proxy of ours ends TLS in front of the API, and says so in X-Forwarded-Proto and X-Forwarded-For."""
     listen_addr: Address
     metrics_addr: Address
     log_level: str
@@ -50,6 +52,11 @@ class Config:
     """How long finished tasks stay; the horizon within which an Idempotency-Key is known."""
     api_threads: int
     failpoints: str
+
+    @property
+    def has_secure_cookies(self) -> bool:
+        """Whether a login's cookies travel over TLS alone: everywhere but on plain loopback (docs/adr/0016)."""
+        return self.behind_tls or not self.listen_addr.is_loopback
 
     def exposed_listeners(self) -> list[str]:
         """The listeners that somebody off this machine can reach though authentication is off (RK-05)."""
@@ -119,6 +126,7 @@ def _read(env: FileAwareEnv) -> Config:
         allowed_hosts=tuple(env.list("WVS_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])),
         auth=env.str("WVS_AUTH", _SETTABLE_OFF, validate=OneOf([_SETTABLE_OFF])),
         insecure_allow_remote=env.bool("WVS_INSECURE_ALLOW_REMOTE", False),
+        behind_tls=env.bool("WVS_BEHIND_TLS", False),
         listen_addr=_address(env, "WVS_LISTEN_ADDR", "127.0.0.1:8080"),
         metrics_addr=_address(env, "WVS_METRICS_ADDR", "127.0.0.1:9090"),
         log_level=env.str("WVS_LOG_LEVEL", "info", validate=OneOf(LOG_LEVELS)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from psycopg.conninfo import conninfo_to_dict
 
 from wvs_project.config import get_config
@@ -32,6 +34,8 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "pgtrigger",
     "django_dramatiq",
+    "csp",
+    "axes",
     "wvs_project.http.apps.HttpConfig",
     "tasks.apps.TasksConfig",
     "workspaces.apps.WorkspacesConfig",
@@ -43,6 +47,7 @@ MIGRATION_MODULES = {"django_dramatiq": None}
 MIDDLEWARE = [
     "wvs_project.http.middleware.RequestContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -50,6 +55,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",  # last: it answers in place of a login that is refused
 ]
 APPEND_SLASH = False
 ROOT_URLCONF = "wvs_project.urls"
@@ -120,6 +126,52 @@ DRAMATIQ_BROKER = {
     "MIDDLEWARE": ["dramatiq.middleware.AgeLimit", "django_dramatiq.middleware.DbConnectionsMiddleware"],
 }
 DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
+
+# Logins are the admin's alone (docs/adr/0016): its cookies are sent to no other path, so the API never sees one.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "wvs_session", "wvs_csrf"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
+SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = CONFIG.has_secure_cookies
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CONFIG.behind_tls else None
+SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if CONFIG.behind_tls else 0
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# Five failures of one name from one address, and both wait for a quarter of an hour. Not the name alone: then anybody
+# could lock an operator out.
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "wvs_project.http.logins.address_of"
+AXES_LOCKOUT_CALLABLE = "wvs_project.http.logins.locked_out"
+AXES_ENABLE_ADMIN = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+
+# All comes from ourselves, no script is inline, and nobody frames us. Alpine, which the admin uses, evaluates
+# expressions of its templates; inline styles come from there, from its charts, and from the API's browsable page.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, UNSAFE_EVAL],
+        "style-src": [SELF, UNSAFE_INLINE],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
 
 USE_TZ = True
 TIME_ZONE = "UTC"

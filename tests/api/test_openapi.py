@@ -145,7 +145,10 @@ def test_the_page_and_all_that_it_needs_come_from_us(api: Api) -> None:
     page = api.get("/v1/docs")
     assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     html = page.content.decode()
-    assert "openapi.json" in html
+    script = api.get("/v1/docs", "script=")
+    assert script.headers["Content-Type"].startswith("application/javascript")
+    assert "openapi.json" in script.content.decode()
+    assert "<script>" not in html
     assert not re.findall(r"(?:src|href)=[\"'](?:https?:)?//", html)
     needed = re.findall(r"(?:src|href)=[\"'](/static/[^\"']+)", html)
     assert len(needed) >= 3

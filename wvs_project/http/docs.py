@@ -10,12 +10,13 @@ from django.http import HttpResponse
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 URL_NAME: Final = "openapi"
-_swagger_page = SpectacularSwaggerView.as_view(url_name=URL_NAME)
+# Its script is a request of its own, for no script of ours is inline.
+_swagger_page = SpectacularSwaggerSplitView.as_view(url_name=URL_NAME)
 
 
 # drf-spectacular's generator cannot run in two threads at once.
@@ -55,4 +56,5 @@ class DocsView(APIView):
 
     def get(self, request: Request) -> HttpResponse:
         """The page. Rendered here, so that a refusal is JSON as everywhere."""
-        return HttpResponse(_swagger_page(request._request).render().content)
+        page = _swagger_page(request._request).render()
+        return HttpResponse(page.content, content_type=page["Content-Type"])
