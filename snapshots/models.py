@@ -49,6 +49,7 @@ class Snapshot(models.Model):
 
     class Meta:
         db_table = "snapshots"
+        permissions = [("operate_snapshot", "Can drop snapshots and switch to them")]
         constraints = [
             models.CheckConstraint(name="snapshots_id_pattern", condition=Q(snapshot_id__regex=SNAPSHOT_ID_PATTERN)),
             models.CheckConstraint(name="snapshots_counts_sane", condition=Q(entries__gte=0, bytes__gte=0)),

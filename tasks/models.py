@@ -157,11 +157,21 @@ class Task(models.Model):
             # GET /v1/tasks, with and without wsid.
             models.Index(name="tasks_by_workspace", fields=["workspace", "-created_at", "-task_id"]),
             models.Index(name="tasks_by_created", fields=["-created_at", "-task_id"]),
+            # The same of the few among many, for which the newest first would be sought through all the others.
+            models.Index(
+                name="tasks_canceled",
+                fields=["-created_at", "-task_id"],
+                condition=Q(status=Status.CANCELED.value),
+            ),
+            models.Index(
+                name="tasks_inits", fields=["-created_at", "-task_id"], condition=Q(op=Op.INIT_WORKSPACE.value)
+            ),
             # What ended since some moment, counted without a look at the rows: the days' counts and the dashboard.
             models.Index(name="tasks_by_end", fields=["ended_at", "op", "status"], condition=_FINISHED),
             # The DEAD ones of the last days, newest first: few, among very many.
             models.Index(name="tasks_dead_by_end", fields=["-ended_at"], condition=Q(status=Status.DEAD.value)),
         ]
+        permissions = [("operate_task", "Can retry and cancel tasks")]
         triggers = [
             pgtrigger.FSM(
                 name="tasks_transitions",

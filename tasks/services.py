@@ -178,6 +178,15 @@ def _request_cancel(task: Task) -> None:
         doorbell.ring_on_commit(task.workspace_id)
 
 
+def retry_of(task: Task) -> Task | None:
+    """The task that a retry of this one made, as it is now."""
+    return Task.objects.with_key(task.workspace_id, task.op, _retry_key(task.task_id)).first()
+
+
+def _retry_key(task_id: str) -> str:
+    return f"retry:{task_id}"
+
+
 @transaction.atomic
 def retry_dead_task(*, task_id: str, actor: Actor, request_id: str = "") -> Accepted:
     """A new task for what a DEAD one was to do; the DEAD one stays as history (SPEC §6). For operators.
@@ -197,7 +206,7 @@ def retry_dead_task(*, task_id: str, actor: Actor, request_id: str = "") -> Acce
             blockers=[blocker(task)],
         )
     token = IdempotencyToken(
-        key=f"retry:{task_id}",
+        key=_retry_key(task_id),
         request_hash=request_hash(method="RETRY", path=f"/v1/tasks/{task_id}", body={}),
         request_id=request_id or new_request_id(),
     )

@@ -81,6 +81,7 @@ class Workspace(models.Model):
             models.Index(name="workspaces_by_state", fields=["state", "-created_at", "-wsid"]),
             models.Index(name="workspaces_by_owner", fields=["owner", "-created_at", "-wsid"]),
         ]
+        permissions = [("operate_workspace", "Can initialise again, disable, enable, sweep and detach the agent")]
         triggers = [
             pgtrigger.FSM(
                 name="workspaces_transitions",
