@@ -49,8 +49,12 @@ class Output:
         if self.is_json:
             # Not through the console: nothing is wrapped, coloured or taken for markup.
             self._out.file.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
-        else:
+        elif self._out.is_terminal:
             self._out.print(table())
+        else:
+            with self._out.capture() as captured:
+                self._out.print(table())
+            self._out.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
     def say(self, text: str) -> None:
         """A line beside the result; a program that reads JSON is told nothing."""

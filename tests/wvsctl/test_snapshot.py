@@ -87,11 +87,13 @@ def test_what_others_wrote_does_not_steer_the_terminal(wvsctl: Wvsctl) -> None:
     assert wvsctl("snapshot list demo --json").json["items"][0]["message"] == snapshot.message
 
 
-def test_a_line_that_is_piped_on_is_not_broken(wvsctl: Wvsctl) -> None:
+def test_a_line_that_is_piped_on_is_neither_broken_nor_padded(wvsctl: Wvsctl) -> None:
     workspace = make_workspace("demo")
-    for _ in range(2):
-        make_snapshot(workspace, message="x" * 300)
-    assert len(wvsctl("snapshot list demo").ok().splitlines()) == 3
+    for length in (300, 2):
+        make_snapshot(workspace, message="x" * length)
+    shown = wvsctl("snapshot list demo").ok().splitlines()
+    assert len(shown) == 3
+    assert [line for line in shown if line != line.rstrip()] == []
 
 
 def test_a_snapshot_id_that_is_none_is_not_found(wvsctl: Wvsctl) -> None:

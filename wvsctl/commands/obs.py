@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import typer
@@ -123,25 +123,29 @@ def _show(session: Session, look: Callable[[Metrics], dict[str, Any]], names: tu
 
 
 def _told(found: Mapping[str, Any], missing: list[str]) -> RenderableType:
-    simple = {name: _number(name, value) for name, value in found.items() if not isinstance(value, dict)}
-    parts: list[RenderableType] = [record(simple)] if simple else []
-    for name, value in found.items():
-        if isinstance(value, dict):
-            parts.append(_told_group(name, value))
+    """Numbers by name, then all spreads in one table."""
+    flat = dict(_flat(found))
+    numbers = {name: _number(name, value) for name, value in flat.items() if not isinstance(value, dict)}
+    spreads = [
+        (name, *(_number(part, value) for part, value in one.items()))
+        for name, one in flat.items()
+        if isinstance(one, dict)
+    ]
+    parts: list[RenderableType] = [record(numbers)] if numbers else []
+    if spreads:
+        parts.append(table(("TIME", "COUNT", "MEAN", "P50", "P95", "P99"), spreads))
     if missing:
         parts.append(lines(f"not exported (yet): {', '.join(missing)}"))
     return Group(*parts)
 
 
-def _told_group(name: str, group: Mapping[str, Any]) -> RenderableType:
-    """Numbers by name; spreads as rows, one spread as one row."""
-    spreads = {name: group} if "p50" in group else {key: one for key, one in group.items() if isinstance(one, dict)}
-    if not spreads:
-        return record({f"{name} {key}": _number(key, value) for key, value in group.items()} or {name: "n/a"})
-    columns = (name.upper(), "COUNT", "MEAN", "P50", "P95", "P99")
-    return table(
-        columns, [(key, *(_number(part, value) for part, value in one.items())) for key, one in spreads.items()]
-    )
+def _flat(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What is below a name gets both names; a spread stays as it is."""
+    for name, value in found.items():
+        if not isinstance(value, dict) or "p50" in value:
+            yield name, value
+        else:
+            yield from ((f"{name} {key}", one) for key, one in value.items()) if value else [(name, None)]
 
 
 def _number(name: str, value: float | None) -> str:

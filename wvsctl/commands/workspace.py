@@ -34,7 +34,7 @@ def create(
         # The answer tells the workspace's state, not the task's: of a new one it is known, of another it is asked.
         status=session.client.get_task(made.init_task_id).status if made.replayed else "PENDING",
         replayed=made.replayed,
-        what=f"workspace {wsid} is being made",
+        what=f"workspace {wsid}",
         then=f"snapshot create {wsid}",
         wait=wait,
     )
@@ -87,7 +87,7 @@ def retry_init(
         task_id=made.task_id,
         status=made.status,
         replayed=made.replayed,
-        what=f"workspace {wsid} is being made again",
+        what=f"workspace {wsid}, once more",
         then=f"workspace get {wsid}",
         wait=wait,
     )
