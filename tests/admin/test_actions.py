@@ -13,7 +13,7 @@ from workspaces.models import Order, Workspace
 from workspaces.states import WorkspaceState
 from wvs_project.errors import ErrorCode, WvsError
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.rule("SPEC §9")]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.admin.people import VIEWERS, Browser, list_of, make_user, page_of
 from tests.factories import ACTOR, from_now, make_snapshot, make_task, make_workspace, new_wsid
 from workspaces.models import Order, OrderKind
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.rule("SPEC §9")]
 
 MODELS = ("tasks_task", "tasks_auditevent", "workspaces_workspace", "workspaces_order", "snapshots_snapshot")
 

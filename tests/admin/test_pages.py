@@ -14,7 +14,7 @@ from tests.admin.people import VIEWERS, Browser, list_of, make_user, page_of
 from tests.factories import ACTOR, from_now, make_current, make_snapshot, make_task, make_workspace
 from workspaces.models import Order, OrderKind
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.rule("SPEC §9")]
 
 FAILURE = {"code": "WVS_EXECUTOR_ERROR", "reason": "CLONE_FAILED", "message": "the disk said <no>", "attempt": 5}
 

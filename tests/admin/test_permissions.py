@@ -14,7 +14,7 @@ from tests.admin.test_lists import MODELS
 from tests.factories import make_snapshot, make_task, make_workspace
 from workspaces.models import Order, OrderKind, Workspace
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.rule("SPEC §9")]
 
 
 def operable() -> list[tuple[str, str]]:

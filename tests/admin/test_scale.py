@@ -18,7 +18,7 @@ from tests.factories import ACTOR, make_snapshot, make_task, make_workspace
 from workspaces.models import Order, OrderKind, Workspace
 from wvs_project.db import ClockTimestamp
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.rule("SPEC §9")]
 
 
 @pytest.fixture
