@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime
 from typing import Final
 
 from django.db import connection
 from django.db.models import Count, Sum, Value
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from snapshots.models import Snapshot, SnapshotDay
 from tasks.chores import Tools
@@ -54,10 +53,9 @@ def kept_now() -> Kept:
     return Kept(noted.snapshots, noted.entries, noted.bytes, noted.taken_at)
 
 
-def kept_by_day(*, days: int) -> list[SnapshotDay]:
-    """What was noted on the last so many days, oldest first. A day without a scheduler has none."""
-    first = timezone.now().astimezone(UTC).date() - timedelta(days=days - 1)
-    return list(SnapshotDay.objects.filter(day__gte=first).order_by("day"))
+def kept_since(day: date) -> dict[date, SnapshotDay]:
+    """What was noted on that day and later ones. A day without a scheduler has none."""
+    return {noted.day: noted for noted in SnapshotDay.objects.filter(day__gte=day)}
 
 
 class SnapshotDaysChore:

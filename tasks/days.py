@@ -7,6 +7,7 @@ counted as it stands, through the index `tasks_by_end`. So a total never costs a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -19,6 +20,7 @@ from django.db.models.functions import TruncDate
 from tasks.chores import Tools
 from tasks.models import Task, TaskDay
 from tasks.states import FINISHED
+from wvs_project.db import read_clock
 
 SETTLED_AFTER: Final = timedelta(hours=1)
 """After midnight: what ended before it may become visible later, when its transaction commits."""
@@ -55,7 +57,7 @@ def count_days(*, now: datetime | None = None) -> int:
 
     `now` is PostgreSQL's clock unless given.
     """
-    end = _midnight((now or _now()).astimezone(UTC) - SETTLED_AFTER)
+    end = _midnight((now or read_clock()).astimezone(UTC) - SETTLED_AFTER)
     begin = _first_uncounted()
     if begin >= end:
         return 0
@@ -64,34 +66,30 @@ def count_days(*, now: datetime | None = None) -> int:
         return int(cursor.rowcount)
 
 
-def totals_by_status(*, now: datetime | None = None) -> dict[str, int]:
-    """How many tasks ever ended with each status: the counted days, and what ended since."""
+def recent_counts(*, now: datetime | None = None) -> list[DayCount]:
+    """What ended since the counted days, as it stands: today's, and yesterday's until they are counted."""
+    now = now or read_clock()
+    # Two days at most are counted while somebody waits, however long the chore did not run.
+    begin = max(_first_uncounted(), _midnight(now) - timedelta(days=1))
+    ended = Task.objects.filter(status__in=FINISHED, ended_at__gte=begin)
+    by_day = ended.values_list(TruncDate("ended_at", tzinfo=UTC), "op", "status").annotate(count=Count("*"))
+    return [DayCount(*row) for row in by_day]
+
+
+def totals_by_status(recent: Iterable[DayCount]) -> dict[str, int]:
+    """How many tasks ever ended with each status: the counted days, and the `recent` ones."""
     totals: Counter[str] = Counter({status.value: 0 for status in FINISHED})
     for status, count in TaskDay.objects.values_list("status").annotate(total=Sum("count")):
         totals[status] += count
-    for one in _since(_live_from(now or _now())):
+    for one in recent:
         totals[one.status] += one.count
     return dict(totals)
 
 
-def counts_by_day(*, days: int, now: datetime | None = None) -> list[DayCount]:
-    """Those of the last so many days, today's among them, in no order."""
-    now = now or _now()
-    first = now.astimezone(UTC).date() - timedelta(days=days - 1)
-    live_from = _live_from(now)
-    counted = TaskDay.objects.filter(day__gte=first).values_list("day", "op", "status", "count")
-    return [DayCount(*row) for row in counted] + [one for one in _since(live_from) if one.day >= first]
-
-
-def _live_from(now: datetime) -> datetime:
-    """Since when tasks are counted as they stand: two days at most, however long the chore did not run."""
-    return max(_first_uncounted(), _midnight(now) - timedelta(days=1))
-
-
-def _since(begin: datetime) -> list[DayCount]:
-    ended = Task.objects.filter(status__in=FINISHED, ended_at__gte=begin)
-    by_day = ended.values_list(TruncDate("ended_at", tzinfo=UTC), "op", "status").annotate(count=Count("*"))
-    return [DayCount(*row) for row in by_day]
+def counts_since(day: date, recent: Iterable[DayCount]) -> list[DayCount]:
+    """Those of that day and later ones, the `recent` ones among them, in no order."""
+    counted = TaskDay.objects.filter(day__gte=day).values_list("day", "op", "status", "count")
+    return [DayCount(*row) for row in counted] + [one for one in recent if one.day >= day]
 
 
 def _first_uncounted() -> datetime:
@@ -106,13 +104,6 @@ def _midnight(moment: datetime) -> datetime:
 
 def _begin_of(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
-
-
-def _now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-        return now
 
 
 class TaskDaysChore:

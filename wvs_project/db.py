@@ -6,6 +6,7 @@ A leaf: it knows Django's ORM and no app.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import connections
@@ -87,6 +88,14 @@ class ClockTimestamp(Func):
 
     template = "clock_timestamp()"
     output_field = DateTimeField()
+
+
+def read_clock() -> datetime:
+    """The time now on the default database's clock."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
 
 
 def direct_conninfo(*, application_name: str) -> str:

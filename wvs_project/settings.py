@@ -63,6 +63,8 @@ WSGI_APPLICATION = "wvs_project.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # The first page of the admin is ours: found before those of the apps, unfold's among them.
+        "DIRS": [BASE_DIR / "snapshots" / "console" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -186,6 +188,7 @@ UNFOLD = {
     "SITE_SUBHEADER": "Workspace Versioning Service",
     "SITE_SYMBOL": "account_tree",
     "SITE_URL": None,
+    "DASHBOARD_CALLBACK": "snapshots.console.dashboard.dashboard",
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SIDEBAR": {"show_search": True, "show_all_applications": False},

@@ -10,10 +10,10 @@ from django.db import connection
 from django.db.models import Q
 
 from snapshots import days as snapshot_days
-from snapshots.days import kept_by_day, kept_now, note_kept
+from snapshots.days import kept_now, kept_since, note_kept
 from snapshots.models import Snapshot, SnapshotDay
 from tasks import days
-from tasks.days import count_days, counts_by_day, totals_by_status
+from tasks.days import DayCount, count_days, counts_since, recent_counts
 from tasks.models import Op, Task, TaskDay
 from tasks.retention import delete_old_tasks
 from tasks.states import FINISHED, Status
@@ -37,6 +37,14 @@ def ended(at: datetime, status: str = Status.SUCCEEDED, op: str = Op.SNAPSHOT_CR
 @pytest.fixture
 def workspace() -> Workspace:
     return make_workspace()
+
+
+def totals_by_status(*, now: datetime | None = None) -> dict[str, int]:
+    return days.totals_by_status(recent_counts(now=now))
+
+
+def counts_by_day(*, days: int, now: datetime) -> list[DayCount]:
+    return counts_since(now.date() - timedelta(days=days - 1), recent_counts(now=now))
 
 
 def truth() -> dict[str, int]:
@@ -142,11 +150,11 @@ def test_what_is_noted_later_on_a_day_replaces_what_was_noted_earlier(workspace:
     snapshot.mark_dropped("task")
     note_kept()
     SnapshotDay.objects.create(day=date(2001, 1, 1), snapshots=1, entries=1, bytes=1, taken_at=NOW)
-    assert [(day.snapshots, day.entries) for day in kept_by_day(days=30)] == [(1, 7)]
+    assert [(day.snapshots, day.entries) for day in kept_since(date(2020, 1, 1)).values()] == [(1, 7)]
     assert Snapshot.objects.count() == 2
 
 
 def test_days_without_a_count_are_not_counted_while_somebody_waits() -> None:
     ended(NOW - 5 * DAY)
     ended(NOW - DAY)
-    assert days.totals_by_status(now=NOW)[Status.SUCCEEDED] == 1
+    assert totals_by_status(now=NOW)[Status.SUCCEEDED] == 1

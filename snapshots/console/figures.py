@@ -1,0 +1,114 @@
+"""What the dashboard tells (SPEC §9), in a bounded number of statements, of which none looks at every task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+from django.db.models import Count, Min, Q, QuerySet
+
+from snapshots.days import Kept, kept_now, kept_since
+from snapshots.models import Snapshot, SnapshotDay
+from tasks.days import DayCount, counts_since, recent_counts, totals_by_status
+from tasks.models import Task
+from tasks.states import Status
+from workspaces.models import Workspace
+from workspaces.states import WorkspaceState
+from wvs_project.db import read_clock
+
+DAYS_SHOWN: Final = 30
+DEAD_DAYS: Final = 7
+ROWS_SHOWN: Final = 10
+COUNTED_TO: Final = 1000
+"""What there may be any number of is counted so far and no further."""
+_ROW: Final = ("task_id", "workspace_id", "op", "status", "created_at", "ended_at", "next_run_at", "attempt", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTasks:
+    """The queue as it stands."""
+
+    by_status: dict[str, int]
+    due: int
+    """Waiting, and their time has come: the queue's depth."""
+    later: int
+    """Waiting for their time: most often for a retry."""
+    oldest: datetime | None
+    """When the one was accepted that waits for longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All that the dashboard tells, as of `now`. Counts above COUNTED_TO are COUNTED_TO + 1."""
+
+    now: datetime
+    live: LiveTasks
+    finished: dict[str, int]
+    by_day: list[DayCount]
+    dead: int
+    last_dead: list[Task]
+    oldest_waiting: list[Task]
+    workspaces: dict[str, int]
+    kept: Kept
+    kept_by_day: dict[date, SnapshotDay]
+    missing: int
+
+    @property
+    def days(self) -> list[date]:
+        """The days of the charts, today last."""
+        today = self.now.astimezone(UTC).date()
+        return [today - timedelta(days=ago) for ago in reversed(range(DAYS_SHOWN))]
+
+
+def read_figures() -> Figures:
+    """Ask PostgreSQL."""
+    now = read_clock()
+    recent = recent_counts(now=now)
+    first = now.astimezone(UTC).date() - timedelta(days=DAYS_SHOWN - 1)
+    dead = Task.objects.dead_since(now - timedelta(days=DEAD_DAYS))
+    return Figures(
+        now=now,
+        live=_live(now),
+        finished=totals_by_status(recent),
+        by_day=counts_since(first, recent),
+        dead=_count(dead),
+        last_dead=list(dead.only(*_ROW)[:ROWS_SHOWN]),
+        oldest_waiting=list(Task.objects.waiting().in_order().only(*_ROW)[:ROWS_SHOWN]),
+        workspaces=_workspaces(),
+        kept=kept_now(),
+        kept_by_day=kept_since(first),
+        missing=_count(Snapshot.objects.orphaned()),
+    )
+
+
+def per_day(figures: Figures, *, status: str, ops: Iterable[str] | None = None) -> list[int]:
+    """For each day of the charts, how many tasks of these ops, or of all, ended with the status."""
+    wanted = None if ops is None else frozenset(ops)
+    totals = dict.fromkeys(figures.days, 0)
+    for one in figures.by_day:
+        if one.status == status and one.day in totals and (wanted is None or one.op in wanted):
+            totals[one.day] += one.count
+    return list(totals.values())
+
+
+def _live(now: datetime) -> LiveTasks:
+    waiting = ~Q(status=Status.RUNNING)
+    asked = Task.objects.live().aggregate(
+        **{status.value: Count("pk", filter=Q(status=status)) for status in Status if status.is_live},
+        due=Count("pk", filter=waiting & Q(next_run_at__lte=now)),
+        later=Count("pk", filter=waiting & Q(next_run_at__gt=now)),
+        oldest=Min("created_at", filter=waiting),
+    )
+    due, later, oldest = (asked.pop(name) for name in ("due", "later", "oldest"))
+    return LiveTasks(asked, due, later, oldest)
+
+
+def _workspaces() -> dict[str, int]:
+    counted = dict(Workspace.objects.order_by().values_list("state").annotate(count=Count("*")))
+    return {state.value: counted.get(state.value, 0) for state in WorkspaceState}
+
+
+def _count(rows: QuerySet[Any]) -> int:
+    return rows.order_by()[: COUNTED_TO + 1].count()
