@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import pgtrigger
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.fields.json import KeyTextTransform
 
-from tasks import bells
+from tasks import bells, metrics
 from tasks.querysets import TaskQuerySet
 from tasks.states import FINISHED, LIVE, TRANSITIONS, Status
 from wvs_project.db import ClockTimestamp, CompositeForeignKey, Nextval
@@ -31,6 +31,9 @@ class Op(models.TextChoices):
 
 _NEEDS_LIVE_SNAPSHOT = Q(op=Op.SET_CURRENT.value) & _LIVE | Q(op=Op.SNAPSHOT_DROP.value, status=Status.PENDING.value)
 """A drop is PENDING until its claim, which marks the snapshot in the same transaction."""
+
+
+metrics.initialise(Op.values)
 
 
 class LostRace(Exception):
@@ -206,6 +209,7 @@ class Task(models.Model):
                 setattr(self, name, value)
         if to.is_finished:
             bells.announce_finish(self.pk)
+            transaction.on_commit(metrics.TASKS.labels(op=self.op, status=to.value).inc)
 
 
 class TaskDay(models.Model):
