@@ -142,6 +142,7 @@ class _Story:
             {"snapshot_id": snapshot_id, "message": message},
             {"snapshot_id": snapshot_id, **facts, "clone_driver": "juicefs", "agent": {"attached": True}},
         )
+        assert task.ended_at is not None
         snapshot = Snapshot(
             snapshot_id=snapshot_id,
             workspace=row,
