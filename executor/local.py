@@ -179,8 +179,7 @@ class LocalExecutor:
         was made there is not made. Raises ExecutorFault(UNAVAILABLE).
         """
         mount = self._config.mount_path
-        if identity_of(mount) != self._volume:
-            raise ExecutorFault(FaultReason.UNAVAILABLE, f"{mount} is not the volume that it was at the start")
+        _refuse_lost_volume(mount, self._volume)
         # Open, so that no later mount gets this one's device number.
         fd = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -192,6 +191,17 @@ class LocalExecutor:
             _refuse_another_mount(mount, fd, None)
         finally:
             os.close(fd)
+
+
+def _refuse_lost_volume(mount: Path, volume: str) -> None:
+    """Nothing is begun on it, so that it was no attempt."""
+    try:
+        found = identity_of(mount)
+    except OSError as error:
+        raise ExecutorFault(fault_of(error).reason, str(error), begun=False) from error
+    if found != volume:
+        said = f"{mount} is not the volume that it was at the start"
+        raise ExecutorFault(FaultReason.UNAVAILABLE, said, begun=False)
 
 
 def _refuse_another_mount(mount: Path, fd: int, error: Exception | None) -> None:

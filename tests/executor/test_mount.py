@@ -74,7 +74,10 @@ def test_an_unmounted_volume_is_unavailable_and_nothing_is_written_into_the_empt
     mount.stop()
     assert os.listdir(mount.path) == []  # noqa: PTH208
     for request in requests:
-        assert unavailable(Call(partial(site.run, request)).outcome())
+        outcome = Call(partial(site.run, request)).outcome()
+        assert unavailable(outcome)
+        assert isinstance(outcome, ExecutorFault)
+        assert not outcome.begun  # it costs no attempt
         assert unavailable(Call(partial(site.probe, request)).outcome())
     assert unavailable(Call(newcomer.init).outcome())
     assert os.listdir(mount.path) == []  # noqa: PTH208
