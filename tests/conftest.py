@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,13 +13,16 @@ from executor import failpoints
 from executor.contract import StopSignal
 from wvs_project.stack.juicefs import why_no_fuse
 
-NEEDS = ("fuse", "root")
+NEEDS = ("fuse", "root", "browser")
+REQUIRED_IN_CI = ("fuse", "root")
+CHROMIUM = "chromium"
 _DESELECTED = pytest.StashKey[dict[str, int]]()
 
 
 def _missing() -> dict[str, str]:
     """The needs that this machine does not meet, with the reason."""
     reasons = {"fuse": why_no_fuse(), "root": None if os.geteuid() == 0 else f"uid is {os.geteuid()}, not 0"}
+    reasons["browser"] = None if shutil.which(CHROMIUM) else f"no {CHROMIUM} on the PATH"
     return {need: reason for need, reason in reasons.items() if reason}
 
 
@@ -39,7 +43,7 @@ def _disarmed() -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_DESELECTED] = {}
-    missing = _missing()
+    missing = {need: reason for need, reason in _missing().items() if need in REQUIRED_IN_CI}
     if missing and os.environ.get("WVS_REQUIRE_FUSE") == "1":
         said = "; ".join(f"{need}: {reason}" for need, reason in missing.items())
         raise pytest.UsageError(f"WVS_REQUIRE_FUSE=1 and yet {said}")

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.templatetags.static import static
 from psycopg.conninfo import conninfo_to_dict
 
 from wvs_project.config import get_config
@@ -187,6 +188,9 @@ UNFOLD = {
     "SITE_HEADER": "WVS",
     "SITE_SUBHEADER": "Workspace Versioning Service",
     "SITE_SYMBOL": "account_tree",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/icon.svg")},
+    ],
     "SITE_URL": None,
     "DASHBOARD_CALLBACK": "snapshots.console.dashboard.dashboard",
     "SHOW_HISTORY": False,

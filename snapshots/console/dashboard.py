@@ -59,13 +59,17 @@ def _cards(figures: Figures) -> list[Card]:
         Card(
             f"DEAD, last {DEAD_DAYS} days", at_least(figures.dead), "tasks", _tasks_url(Status.DEAD), figures.dead > 0
         ),
-        Card("Active workspaces", number(states[WorkspaceState.ACTIVE]), "", _workspaces_url(WorkspaceState.ACTIVE)),
+        Card(
+            "Active workspaces",
+            number(states[WorkspaceState.ACTIVE]),
+            f"{number(states[WorkspaceState.INIT_FAILED])} others failed to initialise",
+            _workspaces_url(WorkspaceState.ACTIVE),
+        ),
         Card(
             "Disabled workspaces",
             number(states[WorkspaceState.DISABLED]),
-            f"{number(states[WorkspaceState.INIT_FAILED])} failed to initialise",
+            "they answer, and take no writes",
             _workspaces_url(WorkspaceState.DISABLED),
-            states[WorkspaceState.INIT_FAILED] > 0,
         ),
         Card("Snapshots kept", number(kept.snapshots), sizes, _snapshots_url("kept")),
         Card(
