@@ -105,9 +105,9 @@ class SnapshotAdmin(OperableAdmin):
     actions = ("drop_list",)
     actions_detail = ("set_current_page", "drop_page")
     fieldsets = (
-        ("Snapshot", {"fields": ("snapshot_id", "workspace_", "disk", "current", "message", "created", "made_by")}),
-        ("What it holds", {"fields": ("fs_path", "entries", "bytes", "manifest_digest")}),
-        ("Its end", {"fields": ("dropped_at", "dropped_by", "missing_since")}),
+        ("Snapshot", {"fields": ("snapshot_id", ("workspace_", "current"), ("disk", "created"), "made_by", "message")}),
+        ("What it holds", {"fields": (("entries", "bytes"), "fs_path", "manifest_digest")}),
+        ("Its end", {"fields": (("dropped_at", "dropped_by"), "missing_since")}),
     )
 
     def find(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
@@ -140,10 +140,10 @@ class SnapshotAdmin(OperableAdmin):
             return badge("dropped")
         return badge("missing", "bad") if snapshot.orphaned_at else badge("kept", "good")
 
-    @admin.display(description="current", boolean=True)
-    def current(self, snapshot: Snapshot) -> bool:
+    @admin.display(description="current")
+    def current(self, snapshot: Snapshot) -> str:
         """Whether its workspace points at it."""
-        return snapshot.workspace.current_snapshot_id == snapshot.pk
+        return "yes" if snapshot.workspace.current_snapshot_id == snapshot.pk else "no"
 
     @admin.display(description="message")
     def message_(self, snapshot: Snapshot) -> str:

@@ -87,7 +87,7 @@ class TaskAdmin(OperableAdmin):
     """The queue and its history."""
 
     operate = "tasks.operate_task"
-    list_display = ("task", "workspace_", "op", "status_", "attempts", "reason", "by", "created", "took")
+    list_display = ("task", "workspace_", "op_", "status_", "attempts", "reason", "by", "created", "took")
     list_filter = ("status", "op", WsidFilter, SnapshotFilter)
     search_fields = ("task_id",)
     search_help_text = "task id or its beginning, or a wsid"
@@ -96,10 +96,19 @@ class TaskAdmin(OperableAdmin):
     actions = ("retry_list", "cancel_list")
     actions_detail = ("retry_page", "cancel_page")
     fieldsets = (
-        ("Task", {"fields": ("task_id", "workspace_", "op", "status_", "snapshot", "attempts", "by", "request_id")}),
-        ("Failure", {"fields": ("code", "reason", "message", "unknown")}),
-        ("Retry", {"fields": ("retries", "retried_by", "next_run")}),
-        ("Progress", {"fields": ("progress_", "timeout_seconds", "cancel_requested")}),
+        ("Task", {"fields": (("task_id", "workspace_"), ("op_", "status_"), ("snapshot", "by"), "request_id")}),
+        ("Failure", {"fields": (("code", "reason"), "message")}),
+        (
+            "Attempts",
+            {
+                "fields": (
+                    ("progress_", "timeout_seconds"),
+                    ("attempts", "next_run"),
+                    ("retries", "retried_by"),
+                    ("unknown", "stop"),
+                )
+            },
+        ),
         ("What was asked, what came of it", {"fields": ("params_", "result_")}),
     )
 
@@ -125,6 +134,11 @@ class TaskAdmin(OperableAdmin):
     def workspace_(self, task: Task) -> SafeString | str:
         """Its workspace, without reading the workspace."""
         return workspace_link(task.workspace_id)
+
+    @admin.display(description="op")
+    def op_(self, task: Task) -> str:
+        """As the API has it."""
+        return task.op
 
     @admin.display(description="status")
     def status_(self, task: Task) -> SafeString:
@@ -162,10 +176,15 @@ class TaskAdmin(OperableAdmin):
         """In words."""
         return _of_error(task, "message")
 
-    @admin.display(description="outcome unknown", boolean=True)
-    def unknown(self, task: Task) -> bool:
+    @admin.display(description="outcome unknown")
+    def unknown(self, task: Task) -> str:
         """A worker was lost; what it did is found out before a retry."""
-        return task.outcome_unknown
+        return "yes: found out before it goes on" if task.outcome_unknown else "no"
+
+    @admin.display(description="cancel requested")
+    def stop(self, task: Task) -> str:
+        """Whether somebody asked it to stop."""
+        return "yes" if task.cancel_requested else "no"
 
     @admin.display(description="it retries")
     def retries(self, task: Task) -> SafeString | str:

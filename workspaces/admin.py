@@ -67,7 +67,7 @@ class WorkspaceAdmin(OperableAdmin):
     actions = ("retry_init_list", "disable_list", "enable_list", "detach_list", "sweep_list")
     actions_detail = ("retry_init_page", "disable_page", "enable_page", "detach_page", "sweep_page")
     fieldsets = (
-        ("Workspace", {"fields": ("wsid", "state_", "before", "owner", "root_path", "created", "updated")}),
+        ("Workspace", {"fields": (("wsid", "owner"), ("state_", "before"), ("created", "updated"), "root_path")}),
         ("What the agent sees", {"fields": ("current", "current_path", "agent")}),
     )
 

@@ -53,7 +53,8 @@ class KeysetChangeList(ChangeList):
         self.older_url = self._link(_cursor(shown[-1], time)) if len(found) > len(shown) else None
         self.newest_url = self._link(None) if cursor else None
         self.paginator = Pages(self.list_per_page)
-        self.result_count, self.full_result_count = len(shown), None
+        # Equal: then the page's head does not take one page's rows for all that were found.
+        self.result_count = self.full_result_count = len(shown)
         self.show_full_result_count, self.show_admin_actions = False, bool(shown)
         self.can_show_all = self.multi_page = False
 

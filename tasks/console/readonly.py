@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.admin import ShowFacets, SimpleListFilter
+from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
 else:
     from unfold.admin import ModelAdmin
+
+
+class Heading:
+    """A row as the head of its page names it: the head capitalises, which would make another id of an id."""
+
+    def __init__(self, row: Model) -> None:
+        self._meta, self.pk = row._meta, row.pk
+
+    def __str__(self) -> str:
+        return f"{self._meta.verbose_name} {self.pk}"
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]
@@ -71,12 +82,14 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]
     ) -> HttpResponse:
         """The page. Its tables are read only once somebody may see it."""
         row = self.get_object(request, object_id) if object_id and self.has_view_permission(request) else None
-        shown = {"tables": self.tables(request, row), "title": str(row), "subtitle": None} if row else {}
+        shown: dict[str, Any] = {}
+        if row is not None:
+            shown = {"tables": self.tables(request, row), "title": str(row), "subtitle": None, "original": Heading(row)}
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any] | tuple[Any, ...]:
         """All of them."""
-        return [name for _, options in self.get_fieldsets(request, obj) for name in options["fields"]]
+        return flatten_fieldsets(self.get_fieldsets(request, obj))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody."""

@@ -117,4 +117,4 @@ def readable(value: object) -> SafeString | str:
     if value in (None, {}, []):
         return NOTHING
     text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
-    return format_html('<pre class="whitespace-pre-wrap break-words text-xs">{}</pre>', text)
+    return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
