@@ -38,6 +38,8 @@ keepalive = 75
 limit_request_line = 8190
 # One more door, in the home directory of whoever started it: nobody needs it.
 control_socket_disable = True
+# Whether a proxy of ours is in front says WVS_BEHIND_TLS, to Django: no header is believed before (ADR 16).
+forwarded_allow_ips = ""
 
 _metrics_listener: socket.socket | None = None
 _health: HealthServer | None = None
