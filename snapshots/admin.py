@@ -25,6 +25,7 @@ from tasks.console.shown import (
     status_badge,
     task_link,
     who,
+    whole,
     workspace_link,
 )
 from tasks.models import Task
@@ -96,7 +97,7 @@ class SnapshotAdmin(OperableAdmin):
 
     operate = "snapshots.operate_snapshot"
     keyset = None
-    list_display = ("snapshot_id", "workspace_", "disk", "message_", "entries", "bytes", "created")
+    list_display = ("snapshot", "workspace_", "disk", "message_", "entries", "bytes", "created")
     list_filter = (DiskFilter, WsidFilter)
     search_fields = ("snapshot_id",)
     search_help_text = "snapshot id or its beginning, or a wsid"
@@ -127,6 +128,11 @@ class SnapshotAdmin(OperableAdmin):
         ]
         more = list_link("tasks_task", "all", wsid=row.workspace_id, snapshot_id=row.pk)
         return [Table("Tasks that name it", ("task", "op", "status", "actor", "created (UTC)"), rows, more)]
+
+    @admin.display(description="snapshot")
+    def snapshot(self, snapshot: Snapshot) -> SafeString:
+        """The id: the first column links to the page by itself."""
+        return whole(snapshot.snapshot_id)
 
     @admin.display(description="wsid")
     def workspace_(self, snapshot: Snapshot) -> SafeString | str:

@@ -27,6 +27,7 @@ from tasks.console.shown import (
     status_badge,
     task_link,
     who,
+    whole,
     workspace_link,
 )
 from tasks.console.timeline import events_of, progress_bar, timeline
@@ -126,9 +127,9 @@ class TaskAdmin(OperableAdmin):
         return [timeline(row, events), events_of(events, list_link("tasks_auditevent", "all", task_id=row.pk))]
 
     @admin.display(description="task")
-    def task(self, task: Task) -> str:
+    def task(self, task: Task) -> SafeString:
         """The id: the first column links to the page by itself."""
-        return task.task_id
+        return whole(task.task_id)
 
     @admin.display(description="wsid")
     def workspace_(self, task: Task) -> SafeString | str:
@@ -222,7 +223,7 @@ class TaskAdmin(OperableAdmin):
         """When it was accepted."""
         return moment(task.created_at)
 
-    @admin.display(description="accepted → ended")
+    @admin.display(description="took")
     def took(self, task: Task) -> str:
         """The whole time, waiting included."""
         return seconds_between(task.created_at, task.ended_at)

@@ -43,6 +43,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[type-arg]
     show_facets = ShowFacets.NEVER
     sortable_by = ()
     list_disable_select_all = True
+    list_fullwidth = True
     change_form_outer_after_template = "console/tables.html"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:

@@ -17,7 +17,7 @@ from tasks.states import Status
 from wvs_project.ids import TASK_ID_PATTERN, matches
 
 NOTHING: Final = "–"
-_LINK: Final = '<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>'
+_LINK: Final = '<a href="{}" class="text-primary-600 whitespace-nowrap dark:text-primary-500">{}</a>'
 _COLOURS: Final = {
     "good": "bg-green-100 text-green-700 dark:bg-green-500/20 dark:text-green-400",
     "bad": "bg-red-100 text-red-700 dark:bg-red-500/20 dark:text-red-400",
@@ -53,6 +53,11 @@ class Table:
 def link(url: str, text: object) -> SafeString:
     """A link."""
     return format_html(_LINK, url, text)
+
+
+def whole(text: str) -> SafeString:
+    """In one line: an id that is broken cannot be read, nor picked by a double click."""
+    return format_html('<span class="whitespace-nowrap">{}</span>', text)
 
 
 def task_link(task_id: str | None) -> SafeString | str:

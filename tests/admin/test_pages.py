@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 
 import pytest
 
@@ -96,6 +97,13 @@ def test_a_workspaces_page_tells_what_goes_on_what_to_go_back_to_and_what_was_as
     assert "detached" in page
     assert str(workspace.current_path) in page
     assert "agent-7" in viewer.get(page_of("workspaces_order", order.order_id))
+
+
+def test_the_head_of_a_page_names_the_row_by_its_id_as_it_is(viewer: Browser) -> None:
+    workspace = make_workspace()
+    assert re.search(
+        rf">\s*Workspace {workspace.wsid}\s*<", viewer.get(page_of("workspaces_workspace", workspace.wsid))
+    )
 
 
 def test_a_snapshots_page_says_whether_it_is_current_and_names_its_tasks(viewer: Browser) -> None:
