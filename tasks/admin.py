@@ -88,7 +88,7 @@ class TaskAdmin(OperableAdmin):
     """The queue and its history."""
 
     operate = "tasks.operate_task"
-    list_display = ("task", "workspace_", "op_", "status_", "attempts", "reason", "by", "created", "took")
+    list_display = ("task", "workspace_", "op_", "status_", "attempts", "reason", "created", "took")
     list_filter = ("status", "op", WsidFilter, SnapshotFilter)
     search_fields = ("task_id",)
     search_help_text = "task id or its beginning, or a wsid"
