@@ -62,7 +62,7 @@ def _cards(figures: Figures) -> list[Card]:
         Card(
             "Active workspaces",
             number(states[WorkspaceState.ACTIVE]),
-            f"{number(states[WorkspaceState.INIT_FAILED])} others failed to initialise",
+            f"{number(states[WorkspaceState.INIT_FAILED])} failed to initialise",
             _workspaces_url(WorkspaceState.ACTIVE),
         ),
         Card(

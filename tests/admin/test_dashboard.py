@@ -79,7 +79,7 @@ def test_the_cards_tell_what_is_so(viewer: Browser) -> None:
         "Running": ("1", "tasks"),
         "Queue depth": ("1", "due; 1 wait for their time"),
         "DEAD, last 7 days": ("2", "tasks"),
-        "Active workspaces": ("1", "1 others failed to initialise"),
+        "Active workspaces": ("1", "1 failed to initialise"),
         "Disabled workspaces": ("1", "they answer, and take no writes"),
         "Snapshots kept": ("2", f"{number(1235)} entries, 2.0 KiB"),
         "Drift": ("1", "snapshots whose directory is missing"),
