@@ -146,10 +146,10 @@ class TaskAdmin(OperableAdmin):
         """In colour."""
         return status_badge(task.status)
 
-    @admin.display(description="attempt")
+    @admin.display(description="tries")
     def attempts(self, task: Task) -> str:
         """Of how many."""
-        return f"{task.attempt} of {task.max_attempts}"
+        return f"{task.attempt}/{task.max_attempts}"
 
     @admin.display(description="snapshot")
     def snapshot(self, task: Task) -> SafeString | str:
@@ -218,7 +218,7 @@ class TaskAdmin(OperableAdmin):
         """What came of it."""
         return readable(task.result)
 
-    @admin.display(description="created (UTC)")
+    @admin.display(description="accepted")
     def created(self, task: Task) -> str:
         """When it was accepted."""
         return moment(task.created_at)

@@ -99,7 +99,7 @@ def moment(when: datetime | None) -> str:
 
 def seconds_between(begun: datetime | None, ended: datetime | None) -> str:
     """How long, in seconds."""
-    return f"{(ended - begun).total_seconds():.3f} s" if begun and ended else NOTHING
+    return f"{(ended - begun).total_seconds():.3f}\N{NO-BREAK SPACE}s" if begun and ended else NOTHING
 
 
 def badge(text: str, mood: str = "calm") -> SafeString:
