@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from django.contrib.auth.models import User
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
@@ -39,9 +40,9 @@ class Seen:
         if response.status >= 400:
             self.complaints.append(f"{response.status} of {response.url}")
 
-    def log_in(self, group: str | None) -> User:
+    def log_in(self, group: str | None, **fields: Any) -> User:
         """Through the form, as a new member of staff in the group."""
-        user = make_user(group, password=PASSWORD)
+        user = make_user(group, password=PASSWORD, **fields)
         self.page.goto("/admin/")
         self.page.fill("input[name=username]", user.username)
         self.page.fill("input[name=password]", PASSWORD)

@@ -78,6 +78,34 @@ def test_every_page_is_whole_in_light_and_dark(seen: Seen, theme: str, screensho
         seen.shoot(screenshots, f"{name}-{theme}")
 
 
+def test_the_search_the_filters_and_the_theme_answer_to_clicks(seen: Seen) -> None:
+    _, dead = a_busy_month()
+    seen.log_in(OPERATORS)
+    seen.page.goto(list_of("tasks_task"))
+    seen.page.get_by_text("Filters").click()
+    seen.page.locator("#changelist-filter").get_by_text("DEAD").click()
+    seen.page.wait_for_url("**status__exact=DEAD*")
+    assert "SUCCEEDED" not in seen.text()
+    seen.page.fill("#searchbar", dead.pk)
+    seen.page.press("#searchbar", "Enter")
+    seen.page.wait_for_url("**q=task-*")
+    assert dead.pk in seen.text()
+    before = seen.is_dark()
+    seen.page.keyboard.press("Control+e")
+    seen.page.keyboard.press("Control+e")
+    seen.page.wait_for_function(
+        f"() => document.documentElement.classList.contains('dark') === {str(not before).lower()}"
+    )
+
+
+def test_the_pages_of_users_and_groups_are_whole(seen: Seen, screenshots: str | None) -> None:
+    user = seen.log_in(None, is_superuser=True)
+    for path in (list_of("auth_user"), "/admin/auth/user/add/", page_of("auth_user", user.pk), list_of("auth_group")):
+        seen.page.goto(path)
+        assert "Users" in seen.text() or "Groups" in seen.text()
+        seen.shoot(screenshots, path.strip("/").replace("/", "-"))
+
+
 @pytest.mark.rule("SPEC §10")
 def test_a_script_that_somebody_smuggled_into_a_message_is_text(seen: Seen) -> None:
     workspace = make_workspace()
