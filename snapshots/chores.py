@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
+from django.contrib.sessions.backends.db import SessionStore
 
 from snapshots.housekeeping import delete_unneeded_tasks
 from snapshots.inspection import count_drift, drift_inspector
@@ -65,7 +66,7 @@ class DriftChore:
 
 
 class RetentionChore:
-    """Finished tasks and orders go after WVS_TASK_RETENTION."""
+    """Finished tasks and orders go after WVS_TASK_RETENTION, logins of the admin when they are over."""
 
     name = "retention"
 
@@ -75,6 +76,7 @@ class RetentionChore:
 
     def run(self, tools: Tools) -> None:
         """Raises Stopped."""
+        SessionStore.clear_expired()
         for deleted in delete_unneeded_tasks(retention=tools.config.task_retention):
             log.info("tasks.forgotten", tasks=deleted)
             tools.stop.check()

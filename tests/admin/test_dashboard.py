@@ -120,6 +120,15 @@ def test_the_tables_name_the_dead_and_those_that_wait_oldest_first(viewer: Brows
     assert workspace.wsid in page
 
 
+def test_all_that_the_page_needs_comes_from_us(viewer: Browser) -> None:
+    needed = re.findall(r'(?:src|href)="(/static/[^"]+)"', page := viewer.get("/admin/"))
+    assert any(path.endswith("/icon.svg") for path in needed)
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    for path in needed:
+        answer = viewer.client.get(path)
+        assert (answer.status_code, bool(answer.getvalue())) == (200, True), path
+
+
 def test_who_may_not_see_the_rows_gets_no_figures() -> None:
     workspace = some_of_everything()
     page = Browser(make_user()).get("/admin/")

@@ -7,17 +7,25 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from axes.models import AccessAttempt
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db.models import F
 from django.test import Client, RequestFactory
+from django.utils import timezone
 
+from executor.contract import StopSignal
+from executor.upkeep import Upkeep
+from snapshots.chores import RetentionChore
+from tasks.chores import Tools
+from tasks.locks import GuardPool
 from tests.api.serving import ROOT, environment
 from tests.factories import new_wsid
 from tests.waiting import LIMIT
+from wvs_project.config import get_config
 from wvs_project.http import logins
 
 pytestmark = [pytest.mark.django_db, pytest.mark.rule("SPEC §10")]
@@ -121,6 +129,15 @@ def test_the_cookies_of_a_login_are_for_the_admin_and_no_script(root: User) -> N
         cookie = page.cookies[name]
         assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == ("/admin/", True, "Lax")
     assert page.cookies["wvs_session"]["max-age"] == 12 * 3600
+
+
+def test_a_login_that_is_over_leaves_nothing_behind(root: User, stop: StopSignal) -> None:
+    for _ in range(2):
+        try_login(password=PASSWORD)
+    kept, over = Session.objects.all()
+    Session.objects.filter(pk=over.pk).update(expire_date=timezone.now() - timedelta(seconds=1))
+    RetentionChore().run(Tools(cast(Upkeep, None), cast(GuardPool, None), stop, get_config()))
+    assert list(Session.objects.all()) == [kept]
 
 
 def test_the_admin_refuses_a_form_that_came_from_elsewhere(root: User) -> None:
