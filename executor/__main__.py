@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack
+from typing import Final
 
 from executor import failpoints
 from executor.config import ExecutorConfigError
@@ -24,6 +25,8 @@ from executor.watch import MountWatch, look_once
 from wvs_project.logging import configure_logging
 
 _log = logging.getLogger(__name__)
+_SIGNAL_SECONDS: Final = 0.5
+"""The kernel may give a signal to another thread, as right after SIGCONT: this one hears of it only when it wakes."""
 
 
 def main() -> int:
@@ -66,7 +69,8 @@ def serve(config: ServiceConfig, stop: threading.Event, cleanup: ExitStack) -> N
     heard(None)
     watch.start()
     _log.info("executor.ready: %s on %s, %s", mount, server.addr, "mutual TLS" if config.tls else "plaintext")
-    stop.wait()
+    while not stop.wait(_SIGNAL_SECONDS):
+        pass
     server.stop(config.shutdown_timeout)
     watch.close()
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -36,6 +37,8 @@ class CancelListener:
         self._conninfo = conninfo
         self._wanted = wanted
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        # Not in close(): a thread that hangs may still come back and use it.
+        weakref.finalize(self, os.close, self._wake)
         self._thread = threading.Thread(target=self._loop, name="wvs-cancels", daemon=True)
         self._closing = threading.Event()
         self._connection: psycopg.Connection | None = None

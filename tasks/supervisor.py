@@ -12,6 +12,7 @@ import os
 import select
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +49,8 @@ class Supervisor:
         self._runs: dict[str, Watched] = {}
         self._lock = threading.Lock()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        # Not in close(): a thread that hangs may still come back and use it.
+        weakref.finalize(self, os.close, self._wake)
         self._thread: threading.Thread | None = None
         self._closing = False
         self._ending: StopReason | None = None

@@ -24,6 +24,7 @@ QUEUE_TIMEOUT_MS: Final = 1000
 """How long a consumer waits in one blocking pop, and so how long it takes at most to notice a stop."""
 HAND_BACK_SECONDS: Final = 15.0
 """What handing back may take after the grace time: a child is killed within 5 s."""
+_SIGNAL_SECONDS: Final = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,9 @@ class WorkerProcess:
         worker.queue_prefetch = threads
         worker.start()
         log.info("worker.ready", threads=threads)
-        self._stop.wait()
+        # The kernel may give a signal to another thread, as right after SIGCONT: this one hears of it when it wakes.
+        while not self._stop.wait(_SIGNAL_SECONDS):
+            pass
         self._end(worker)
 
     def stop(self) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import json
 import os
-import select
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from wvs_agent.cgroup import Cgroup, with_cgroup
 from wvs_agent.ending import Ending
 from wvs_agent.freezer import thaw_all
 from wvs_agent.processes import Process
+from wvs_agent.ready import readable
 
 MESSAGE_BYTES: Final = 64 * 1024
 HUNG_MARGIN: Final = 1.0
@@ -70,7 +70,7 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         while True:
-            ready, _, _ = select.select([self._words.fileno(), wake_read], [], [], self._patience())
+            ready = readable([self._words.fileno(), wake_read], self._patience())
             if wake_read in ready:
                 os.read(wake_read, 4096)
             if self._words.fileno() in ready and not self._answer():
@@ -157,7 +157,7 @@ class Keeper:
         ending = Ending(self._members, self._cgroup, self._grace)
         while not ending.step():
             self._reap()
-            select.select([wake], [], [], _STEP)
+            readable([wake], _STEP)
         self._reap()
         if self._cgroup is not None:
             self._cgroup.remove()

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import secrets
-import select
 import signal
 import socket
 import time
@@ -21,6 +20,7 @@ from wvs_agent.frozen import FrozenCommand
 from wvs_agent.keeper_link import KeeperLink, KeeperLostError, Kept
 from wvs_agent.options import NotUsableError, OnSwitch, RunOptions, make_cgroup
 from wvs_agent.processes import Process
+from wvs_agent.ready import readable
 from wvs_agent.watcher import QuiesceWatcher
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Run:
         """Wait for something to happen, and do what is due, unless the command stands still."""
         timeout = _STEP if self._command.is_ending else _IDLE
         wanted = [fd for fd in (self._wake.fileno(), self._link.events_fd()) if fd >= 0]
-        ready, _, _ = select.select(wanted, [], [], timeout)
+        ready = readable(wanted, timeout)
         if self._wake.fileno() in ready:
             self._pending += [number for number in self._wake.recv(4096) if number in FORWARDED]
         if self._link.events_fd() in ready or self._link.events_fd() < 0:

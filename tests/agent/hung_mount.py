@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.waiting import LIMIT
+from wvs_agent.ready import readable
 from wvs_project.stack.juicefs import unmount_lazily
 
 FILE = "file"
@@ -46,7 +46,7 @@ class HungMount:
         answers = {_INIT: _INIT_OUT, _LOOKUP: _ENTRY_OUT, _OPEN: _OPEN_OUT}
         asked = 0
         while asked != _OPEN:
-            assert select.select([self._server], [], [], LIMIT)[0], "nobody opens it"
+            assert readable([self._server], LIMIT), "nobody opens it"
             _, asked, unique, *_ = _IN.unpack_from(os.read(self._server, 1 << 18))
             if asked in answers:
                 os.write(self._server, _OUT.pack(_OUT.size + len(answers[asked]), 0, unique) + answers[asked])

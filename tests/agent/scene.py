@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from executor.contract import ExecuteTask, OperationName
 from executor.layout import Layout, WorkspaceLayout
 from wvs_agent import protocol
 from wvs_agent.protocol import AgentLock, AgentState, AgentStatus, Control, ControlState
+from wvs_agent.ready import readable
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 20.0
@@ -172,7 +172,7 @@ class Spoken:
                 if first.decode().startswith(line):
                     return first.decode()
             left = end - protocol.clock()
-            ready, _, _ = select.select([self.child.stdout], [], [], max(left, 0))
+            ready = readable([self.child.stdout.fileno()], left)
             assert ready, f"not said within {limit} s: {line}"
             piece = os.read(self.child.stdout.fileno(), 65536)
             assert piece, f"the process ended ({self.child.wait()}) before it said: {line}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ from django.apps import apps
 from django.db import connection
 from django.db.models import UniqueConstraint
 
-from tasks.models import Op, Task
+from tasks.models import Op, Task, TaskDay
 from tasks.states import Status
 from tests.db.refusal import refused_by, sql
 from tests.factories import make_current, make_snapshot, make_task, make_workspace, new_wsid
-from workspaces.models import Workspace
+from workspaces.models import Order, OrderKind, Workspace
 from workspaces.states import WorkspaceState
 from wvs_project.db import ClockTimestamp
 from wvs_project.ids import new_snapshot_id, new_task_id
@@ -91,6 +92,25 @@ def _snapshot_fields(**fields: Any) -> Violation:
     return lambda: make_snapshot(workspace, **fields)
 
 
+def _order(**fields: Any) -> Order:
+    values: dict[str, Any] = {"workspace": make_workspace(), "kind": OrderKind.SWEEP, "actor": {}}
+    return Order.objects.create(**(values | fields))
+
+
+def _two_open_orders() -> Violation:
+    first = _order()
+    return lambda: _order(workspace=first.workspace)
+
+
+def _day(count: int = 1) -> TaskDay:
+    return TaskDay.objects.create(day=date(2026, 5, 4), op=Op.SET_CURRENT, status=Status.DEAD, count=count)
+
+
+def _same_day_twice() -> Violation:
+    _day()
+    return _day
+
+
 _VIOLATIONS: dict[str, Callable[[], Violation]] = {
     "workspaces_id_pattern": lambda: lambda: make_workspace("-not-a-wsid"),
     "workspaces_state_known": lambda: lambda: make_workspace(state="ASLEEP"),
@@ -121,6 +141,11 @@ _VIOLATIONS: dict[str, Callable[[], Violation]] = {
     "tasks_one_live_drop_per_snapshot": _two_live_drops,
     "tasks_ref_snapshot_is_live": _reference_to_a_dropped_one,
     "tasks_live_in_enabled_workspace": _live_task_in_a_disabled_workspace,
+    "task_days_once": _same_day_twice,
+    "task_days_counted": lambda: lambda: _day(count=0),
+    "orders_kind_known": lambda: lambda: _order(kind="reboot"),
+    "orders_ended_iff_said": lambda: lambda: _order(ended_at=ClockTimestamp()),
+    "orders_one_open_of_a_kind": _two_open_orders,
 }
 
 _ONLY_TARGETS = {"workspaces_enabled_key", "snapshots_live_key"}

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.db import IntegrityError, transaction
 
 from executor import failpoints
 from executor.config import read_config
@@ -122,14 +121,6 @@ def test_of_a_workspace_that_is_not_there_nothing_can_be_asked(world: World) -> 
     with pytest.raises(WvsError) as refused:
         place_order(wsid=new_wsid(), kind=OrderKind.SWEEP, actor=ACTOR)
     assert refused.value.code is ErrorCode.NOT_FOUND
-
-
-def test_postgresql_refuses_an_end_that_says_nothing_and_a_second_open_order(world: World) -> None:
-    order = ordered(world, OrderKind.SWEEP)
-    with pytest.raises(IntegrityError, match="orders_ended_iff_said"), transaction.atomic():
-        Order.objects.filter(pk=order.pk).update(ended_at=from_now(0))
-    with pytest.raises(IntegrityError, match="orders_one_open_of_a_kind"), transaction.atomic():
-        Order.objects.create(workspace=world.row(), kind=OrderKind.SWEEP, actor={})
 
 
 def test_old_orders_are_forgotten(world: World, tools: Tools) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.waiting import LIMIT
+from wvs_agent.ready import readable
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -47,7 +47,7 @@ class AtTerminal:
     def _read(self, is_enough: Callable[[], bool]) -> None:
         end = time.monotonic() + LIMIT
         while not is_enough() and time.monotonic() < end:
-            if not select.select([self._terminal], [], [], 0.1)[0]:
+            if not readable([self._terminal], 0.1):
                 continue
             try:
                 part = os.read(self._terminal, 4096)
