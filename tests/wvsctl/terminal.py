@@ -64,9 +64,15 @@ def at_terminal(api_url: str, *arguments: str) -> Iterator[AtTerminal]:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "WVS_API_URL": api_url, "TERM": "xterm", "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
     try:
-        with subprocess.Popen(
-            [sys.executable, "-m", "wvsctl", *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-        ) as process:
+        with _hearing_interrupts():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "wvsctl", *arguments],
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                env=environment,
+            )
+        with process:
             os.close(theirs)
             try:
                 yield AtTerminal(process, ours)
@@ -74,3 +80,13 @@ def at_terminal(api_url: str, *arguments: str) -> Iterator[AtTerminal]:
                 process.kill()
     finally:
         os.close(ours)
+
+
+@contextmanager
+def _hearing_interrupts() -> Iterator[None]:
+    """What is started meanwhile hears Ctrl-C, as at a terminal, though the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
