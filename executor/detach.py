@@ -11,6 +11,7 @@ import logging
 from executor import fence
 from executor.contract import ExecuteTask, ExecutorFault, FaultReason, OperationName, StopSignal
 from executor.descriptor import fsync_directory
+from executor.fence import Held
 from executor.freeze import FreezeConfig, FreezeRefused, freeze
 from executor.layout import WorkspaceLayout
 from executor.sweep import refuse_planted
@@ -45,6 +46,20 @@ def look(ws: WorkspaceLayout) -> AgentSeen:
 
 def detach(ws: WorkspaceLayout, number: int, config: FreezeConfig, stop: StopSignal) -> Detached:
     """See upkeep.Upkeep. An agent that answers a freeze within the quiesce time-out keeps its lock."""
+    refuse_planted(ws)
+    with fence.hold(ws, number, stop) as held:
+        outcome = _ask(ws, number, config, stop, held)
+        status = _said(ws)
+        name = "" if status is None else status.agent_id
+        if outcome is DetachOutcome.DETACHED:
+            held.check(force=True)
+            _replace_lock(ws)
+            _log.warning("the agent lock of %s was taken away from %s, who did not answer", ws.wsid, name or "whoever")
+    return Detached(outcome, name)
+
+
+def _ask(ws: WorkspaceLayout, number: int, config: FreezeConfig, stop: StopSignal, held: Held) -> DetachOutcome:
+    """Ask the agent to stand still a last time: whether anybody is there, and answers."""
     request = ExecuteTask(
         task_id=_ASKED_AS,
         wsid=ws.wsid,
@@ -52,22 +67,16 @@ def detach(ws: WorkspaceLayout, number: int, config: FreezeConfig, stop: StopSig
         fence=number,
         timeout_seconds=config.quiesce_timeout,
     )
-    refuse_planted(ws)
-    with fence.hold(ws, number, stop) as held:
-        try:
-            with freeze(ws, request, config, stop, check=held.check) as quiet:
-                pass
-        except FreezeRefused:
-            return Detached(DetachOutcome.ANSWERS, _name(ws))
-        except ExecutorFault as fault:
-            if fault.reason is not FaultReason.QUIESCE_TIMEOUT:
-                raise
-        else:
-            return Detached(DetachOutcome.ANSWERS if quiet.attached else DetachOutcome.NOBODY, _name(ws))
-        held.check(force=True)
-        _replace_lock(ws)
-    _log.warning("the agent lock of %s was taken away from %s, who did not answer", ws.wsid, _name(ws) or "whoever")
-    return Detached(DetachOutcome.DETACHED, _name(ws))
+    try:
+        with freeze(ws, request, config, stop, check=held.check) as quiet:
+            pass
+    except FreezeRefused:
+        return DetachOutcome.ANSWERS
+    except ExecutorFault as fault:
+        if fault.reason is not FaultReason.QUIESCE_TIMEOUT:
+            raise
+        return DetachOutcome.DETACHED
+    return DetachOutcome.ANSWERS if quiet.attached else DetachOutcome.NOBODY
 
 
 def _replace_lock(ws: WorkspaceLayout) -> None:
@@ -75,11 +84,6 @@ def _replace_lock(ws: WorkspaceLayout) -> None:
     fresh = protocol.stage_file(ws.agent_lock, b"", suffix="new", mode=0o666)
     fresh.rename(ws.agent_lock)
     fsync_directory(ws.wvs)
-
-
-def _name(ws: WorkspaceLayout) -> str:
-    status = _said(ws)
-    return "" if status is None else status.agent_id
 
 
 def _said(ws: WorkspaceLayout) -> AgentStatus | None:

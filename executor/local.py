@@ -26,7 +26,7 @@ from executor.contract import (
     Stopped,
     StopSignal,
 )
-from executor.faults import fault_of
+from executor.faults import fault_of, reason_of
 from executor.layout import Layout
 from executor.operations import init_workspace, set_current, snapshot_create, snapshot_drop
 from executor.upkeep import AgentSeen, Detached, Inventory, Purged, SweepRequest, Swept
@@ -198,7 +198,7 @@ def _refuse_lost_volume(mount: Path, volume: str) -> None:
     try:
         found = identity_of(mount)
     except OSError as error:
-        raise ExecutorFault(fault_of(error).reason, str(error), begun=False) from error
+        raise ExecutorFault(reason_of(error), str(error), begun=False) from error
     if found != volume:
         said = f"{mount} is not the volume that it was at the start"
         raise ExecutorFault(FaultReason.UNAVAILABLE, said, begun=False)

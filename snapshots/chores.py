@@ -12,13 +12,13 @@ from snapshots.inspection import count_drift, drift_inspector
 from snapshots.metrics import DRIFT
 from snapshots.sweep import Sweeper, SweepReport
 from tasks.audit import Actor
-from tasks.chores import Tools
+from tasks.chores import Chore, Tools
 from workspaces.models import Order
 
 log = structlog.get_logger(__name__)
 
 
-class SweepChore:
+class SweepChore(Chore):
     """What nobody needs goes from the disk, by the settings."""
 
     name = "sweep"
@@ -26,10 +26,6 @@ class SweepChore:
     def __init__(self, grace: timedelta | None = None) -> None:
         """`grace` in place of WVS_LIVE_GRACE."""
         self._grace = grace
-
-    def wanted(self) -> bool:
-        """Always."""
-        return True
 
     def run(self, tools: Tools) -> None:
         """Raises Stopped; a workspace that cannot be swept is logged and left to the next time."""
@@ -46,14 +42,10 @@ class SweepChore:
                 )
 
 
-class DriftChore:
+class DriftChore(Chore):
     """Disk against rows: counted and logged, never repaired by itself."""
 
     name = "drift"
-
-    def wanted(self) -> bool:
-        """Always."""
-        return True
 
     def run(self, tools: Tools) -> None:
         """Raises Stopped, ExecutorFault(UNAVAILABLE)."""
@@ -65,14 +57,10 @@ class DriftChore:
                 )
 
 
-class RetentionChore:
+class RetentionChore(Chore):
     """Finished tasks and orders go after WVS_TASK_RETENTION, logins of the admin when they are over."""
 
     name = "retention"
-
-    def wanted(self) -> bool:
-        """Always."""
-        return True
 
     def run(self, tools: Tools) -> None:
         """Raises Stopped."""

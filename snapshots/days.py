@@ -11,7 +11,7 @@ from django.db.models import Count, Sum, Value
 from django.db.models.functions import Coalesce
 
 from snapshots.models import Snapshot, SnapshotDay
-from tasks.chores import Tools
+from tasks.chores import Chore, Tools
 
 AT_ONCE: Final = 20_000
 """So many snapshots are counted while somebody waits; of more, what was noted last is told."""
@@ -58,14 +58,10 @@ def kept_since(day: date) -> dict[date, SnapshotDay]:
     return {noted.day: noted for noted in SnapshotDay.objects.filter(day__gte=day)}
 
 
-class SnapshotDaysChore:
+class SnapshotDaysChore(Chore):
     """What is kept is noted, once more each time."""
 
     name = "snapshot-days"
-
-    def wanted(self) -> bool:
-        """Always."""
-        return True
 
     def run(self, tools: Tools) -> None:
         """Replaces what was noted earlier on the same day."""

@@ -11,7 +11,7 @@ from executor.contract import ExecutorFault
 from snapshots.sweep import Sweeper
 from tasks.agents import detach_agent
 from tasks.audit import Actor
-from tasks.chores import Tools
+from tasks.chores import Chore, Tools
 from workspaces.models import Order, OrderKind
 from wvs_project.errors import ErrorCode, WvsError
 
@@ -25,7 +25,7 @@ class _Busy(Exception):
     """A task runs: later."""
 
 
-class OrdersChore:
+class OrdersChore(Chore):
     """One after the other, oldest first; what waits for a task to end holds up no other."""
 
     name = "orders"

@@ -45,8 +45,11 @@ class Chore(Protocol):
     name: str
 
     def wanted(self) -> bool:
-        """Whether there is anything to do now, asked of the tables alone. May raise: then nothing is done now."""
-        ...
+        """Whether there is anything to do now, asked of the tables alone; always, unless a chore says otherwise.
+
+        May raise: then nothing is done now.
+        """
+        return True
 
     def run(self, tools: Tools) -> None:
         """Do it once. May raise: it is logged, and tried again at the next time. Raises Stopped when told to stop."""

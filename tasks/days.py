@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import Count, Max, Sum
 from django.db.models.functions import TruncDate
 
-from tasks.chores import Tools
+from tasks.chores import Chore, Tools
 from tasks.models import Task, TaskDay
 from tasks.states import FINISHED
 from wvs_project.db import read_clock
@@ -106,14 +106,10 @@ def _begin_of(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
 
 
-class TaskDaysChore:
+class TaskDaysChore(Chore):
     """Days that are over are counted."""
 
     name = "task-days"
-
-    def wanted(self) -> bool:
-        """Always."""
-        return True
 
     def run(self, tools: Tools) -> None:
         """Twice is as good as once."""

@@ -132,11 +132,7 @@ def cancel_task(*, task_id: str, actor: Actor, request_id: str) -> Task:
     cancel_requested, decided by a worker. Raises NOT_FOUND, or CONFLICT_LOCKED for a finished task.
     Locks: STATE, then the task row.
     """
-    found = Task.objects.filter(pk=task_id).only("workspace_id").first()
-    if found is None:
-        raise WvsError(ErrorCode.NOT_FOUND, f"no task {task_id}")
-    hold_state(found.workspace_id)
-    task = Task.objects.select_for_update().get(pk=task_id)
+    task = _lock_task(task_id)
     before = {"status": task.status, "cancel_requested": task.cancel_requested}
     if task.state.is_finished:
         raise WvsError(
@@ -156,6 +152,15 @@ def cancel_task(*, task_id: str, actor: Actor, request_id: str) -> Task:
         after={"status": task.status, "cancel_requested": task.cancel_requested},
     )
     return task
+
+
+def _lock_task(task_id: str) -> Task:
+    """STATE of its workspace, then its row, until the transaction ends. Raises NOT_FOUND, CONFLICT_LOCKED."""
+    found = Task.objects.filter(pk=task_id).only("workspace_id").first()
+    if found is None:
+        raise WvsError(ErrorCode.NOT_FOUND, f"no task {task_id}")
+    hold_state(found.workspace_id)
+    return Task.objects.select_for_update().get(pk=task_id)
 
 
 def _cancel_now(task: Task) -> None:
@@ -192,13 +197,10 @@ def retry_dead_task(*, task_id: str, actor: Actor, request_id: str = "") -> Acce
     """A new task for what a DEAD one was to do; the DEAD one stays as history (SPEC §6). For operators.
 
     Asked again, it answers with the same new task: a retry that died is retried by its own id. Raises NOT_FOUND,
-    PRECONDITION_FAILED for a task that is not DEAD, and whatever refuses the wish itself today. Locks: STATE.
+    PRECONDITION_FAILED for a task that is not DEAD, and whatever refuses the wish itself today.
+    Locks: STATE, then the task row.
     """
-    found = Task.objects.filter(pk=task_id).only("workspace_id").first()
-    if found is None:
-        raise WvsError(ErrorCode.NOT_FOUND, f"no task {task_id}")
-    hold_state(found.workspace_id)
-    task = Task.objects.get(pk=task_id)
+    task = _lock_task(task_id)
     if task.state is not Status.DEAD:
         raise WvsError(
             ErrorCode.PRECONDITION_FAILED,

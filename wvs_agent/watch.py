@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
-import math
 import os
-import select
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from wvs_agent.ready import readable
 
 FIRST_DELAY: Final = 0.005
 LAST_DELAY: Final = 0.050
@@ -59,11 +59,7 @@ class FileWatch:
         """Wait for a rename into the directory, for `wake` to be readable, for the backoff or for `limit` seconds."""
         delay = min(self._delay, max(limit, 0.0))
         self._delay = min(self._delay * 2, LAST_DELAY)
-        poll = select.poll()
-        for fd in (self._inotify, wake):
-            if fd is not None:
-                poll.register(fd, select.POLLIN)
-        ready = [fd for fd, _ in poll.poll(math.ceil(delay * 1000))]
+        ready = readable([fd for fd in (self._inotify, wake) if fd is not None], delay)
         if self._inotify is not None and self._inotify in ready:
             self._drain(self._inotify)
 

@@ -6,11 +6,12 @@ import json
 from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import connection, transaction
+from django.db import transaction
 
 from snapshots.demo import PREFIX, batches, write_story
 from tasks.management.operator import CANNOT_BEGIN, OperatorCommand, answering
 from workspaces.models import Workspace
+from wvs_project.db import read_clock
 
 _EPILOG: Final = """
 Workspaces in every state, snapshots, switches and drops of a fortnight, DEAD tasks of every operation, and the audit
@@ -48,7 +49,7 @@ class Command(OperatorCommand):
             raise CommandError("--workspaces: at least 1", returncode=CANNOT_BEGIN)
         with answering(), transaction.atomic():
             _refuse_company()
-            rows = write_story(workspaces=options["workspaces"], seed=options["seed"], now=_now())
+            rows = write_story(workspaces=options["workspaces"], seed=options["seed"], now=read_clock())
             if not options["dry_run"]:
                 for what, count in self.progress(batches(rows), "tables written"):
                     if not options["json"]:
@@ -68,10 +69,3 @@ def _refuse_company() -> None:
         )
     if Workspace.objects.exists():
         raise CommandError("the demo is here already", returncode=CANNOT_BEGIN)
-
-
-def _now() -> Any:
-    """PostgreSQL's clock, as for every other row."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        return cursor.fetchone()[0]

@@ -14,7 +14,7 @@ from tasks.audit import Actor
 from tasks.management.operator import CANNOT_BEGIN, OperatorCommand, answering, duration
 from tasks.models import Op, Task
 from tasks.services import retry_dead_task
-from wvs_project.errors import ErrorCode, WvsError
+from wvs_project.errors import WvsError
 
 _EPILOG: Final = """
 A retry is a new task that names the old one (params.retries); the DEAD one stays as history. A snapshot gets an id of
@@ -111,8 +111,6 @@ def _retry(task_id: str, *, dry_run: bool) -> Retry:
             if dry_run:
                 transaction.set_rollback(True)
     except WvsError as error:
-        if error.code is ErrorCode.INTERNAL:
-            raise
         return Retry(task_id, wsid, op, refused=f"{error.code.code}: {error.message}")
     new = accepted.task.task_id if accepted.replayed or not dry_run else None
     return Retry(task_id, wsid, op, retried_by=new, replayed=accepted.replayed)
