@@ -10,6 +10,8 @@ import pytest
 from executor.layout import WorkspaceLayout
 from tests.agent.scene import HandAgent, Views, make_workspace
 from tests.servers import JuiceFSVolume
+from wvs_agent import protocol
+from wvs_agent.keeper_link import KeeperLink, Kept
 
 
 @pytest.fixture
@@ -22,6 +24,15 @@ def agent(ws: WorkspaceLayout) -> Iterator[HandAgent]:
     hand = HandAgent(ws)
     yield hand
     hand.close()
+
+
+@pytest.fixture
+def link(ws: WorkspaceLayout) -> Iterator[KeeperLink]:
+    """A keeper that was started, and no command yet."""
+    made = KeeperLink(Kept(ws.root, protocol.new_nonce(), 0.1, None, ("sleep", "1000")))
+    made.start()
+    yield made
+    made.dismiss()
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.agent.scene import ROOT
+from tests.agent.scene import ROOT, agent_lock_is_free
 from tests.waiting import eventually
 from wvs_agent import processes
 from wvs_agent.config import FREEZER_VARIABLE, FreezerKind
 from wvs_agent.processes import DEAD, Process
-from wvs_agent.protocol import AgentLock
 
 PYTHON = sys.executable
 JOURNAL = (PYTHON, str(ROOT / "tests" / "agent" / "journal_program.py"))
@@ -70,11 +69,7 @@ class Running:
         return all(is_still(each) for each in self.command())
 
     def lock_is_free(self) -> bool:
-        lock = AgentLock(self.root / ".wvs" / "agent.lock")
-        try:
-            return lock.try_acquire()
-        finally:
-            lock.close()
+        return agent_lock_is_free(self.root)
 
     def wait_attached(self) -> None:
         eventually(lambda: not self.lock_is_free(), "the agent attached")

@@ -97,6 +97,15 @@ def leave_control(ws: WorkspaceLayout, state: ControlState, nonce: str, lease_se
     return control
 
 
+def agent_lock_is_free(root: Path) -> bool:
+    """Whether nobody is attached to the workspace with that root, by whatever mount it is seen."""
+    lock = AgentLock(root / protocol.AGENT_LOCK)
+    try:
+        return lock.try_acquire()
+    finally:
+        lock.close()
+
+
 class HandAgent:
     """Holds the agent lock and says what the test wants, true or not."""
 

@@ -12,9 +12,9 @@ from executor.contract import StopSignal
 from executor.freeze import freeze
 from executor.layout import WorkspaceLayout
 from tests.agent.running import running
-from tests.agent.scene import LIMIT, SECOND_LIVE, Limits, a_task, switch, wait_for
-from wvs_agent import QuiesceWatcher, protocol
-from wvs_agent.keeper_link import KeeperLink, Kept
+from tests.agent.scene import LIMIT, SECOND_LIVE, Limits, a_task, agent_lock_is_free, switch, wait_for
+from wvs_agent import QuiesceWatcher
+from wvs_agent.keeper_link import KeeperLink
 from wvs_agent.protocol import AgentLock
 
 pytestmark = pytest.mark.rule("H4")
@@ -52,14 +52,6 @@ def detach(ws: WorkspaceLayout) -> None:
     fresh.rename(ws.agent_lock)
 
 
-def is_taken(ws: WorkspaceLayout) -> bool:
-    lock = AgentLock(ws.agent_lock)
-    try:
-        return not lock.try_acquire()
-    finally:
-        lock.close()
-
-
 def has_open(pid: int, path: Path) -> bool:
     return any(path.samefile(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.exists())
 
@@ -69,7 +61,7 @@ def test_the_lock_is_taken_again_and_the_next_freeze_is_an_ordinary_one(
 ) -> None:
     detach(ws)
     assert program.descriptors.get(timeout=LIMIT) == watcher.lock_fd
-    wait_for(lambda: is_taken(ws), "the agent is attached again")
+    wait_for(lambda: not agent_lock_is_free(ws.root), "the agent is attached again")
     with freeze(ws, a_task(), Limits(), stop) as quiet:
         quiet.check(margin=1.0)
     assert quiet.report.resumed is True
@@ -89,14 +81,6 @@ def test_a_switch_that_the_agent_was_not_asked_about_is_told_to_the_program(
     assert watcher.attached
 
 
-@pytest.fixture
-def link(ws: WorkspaceLayout) -> Iterator[KeeperLink]:
-    made = KeeperLink(Kept(ws.root, protocol.new_nonce(), 0.1, None, ("sleep", "1000")))
-    made.start()
-    yield made
-    made.dismiss()
-
-
 def hand_over(ws: WorkspaceLayout, link: KeeperLink) -> None:
     """The lock as the keeper's only: the agent itself is gone."""
     lock = AgentLock(ws.agent_lock)
@@ -108,9 +92,9 @@ def hand_over(ws: WorkspaceLayout, link: KeeperLink) -> None:
 def test_the_keeper_holds_the_lock_that_was_taken_again(ws: WorkspaceLayout, link: KeeperLink) -> None:
     """If wvs-agent is killed, nobody can take the command for gone before the keeper has ended it."""
     hand_over(ws, link)
-    assert is_taken(ws)
+    assert not agent_lock_is_free(ws.root)
     link.dismiss()
-    assert not is_taken(ws)
+    assert agent_lock_is_free(ws.root)
 
 
 def test_a_command_that_is_started_afterwards_holds_it_too(ws: WorkspaceLayout, link: KeeperLink) -> None:
@@ -125,4 +109,4 @@ def test_wvs_agent_run_gives_the_lock_that_was_taken_again_to_its_keeper(ws: Wor
         assert run.hear() == "started"
         detach(ws)
         wait_for(lambda: has_open(run.keeper.pid, ws.agent_lock), "the keeper holds it too")
-        assert is_taken(ws)
+        assert not agent_lock_is_free(ws.root)

@@ -13,10 +13,9 @@ import pytest
 
 from executor.contract import StopSignal
 from executor.freeze import freeze
-from tests.agent.scene import Limits, a_task, make_workspace, wait_for
+from tests.agent.scene import Limits, a_task, agent_lock_is_free, make_workspace, wait_for
 from tests.servers import JuiceFSVolume
 from wvs_agent import QuiesceWatcher
-from wvs_agent.protocol import AgentLock
 from wvs_project.stack.juicefs import Mount, mounted
 
 pytestmark = [pytest.mark.fuse, pytest.mark.rule("H4")]
@@ -57,11 +56,7 @@ def test_an_agent_whose_mount_lost_its_lock_is_attached_again_and_asked_to_stand
     root = agents.path / ws.root.relative_to(juicefs_volume.mount)
 
     def is_taken() -> bool:
-        lock = AgentLock(ws.agent_lock)
-        try:
-            return not lock.try_acquire()
-        finally:
-            lock.close()
+        return not agent_lock_is_free(ws.root)
 
     with QuiesceWatcher(root, lambda: None, lambda _: None):
         replace_serving_process(agents)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,14 +14,6 @@ from wvs_agent import processes, protocol
 from wvs_agent.freezer import Freezer
 from wvs_agent.keeper_link import KeeperLink, Kept
 from wvs_agent.processes import Process
-
-
-@pytest.fixture
-def link(ws: WorkspaceLayout) -> Iterator[KeeperLink]:
-    made = KeeperLink(Kept(ws.root, protocol.new_nonce(), 0.1, None, ("sleep", "1000")))
-    made.start()
-    yield made
-    made.dismiss()
 
 
 def is_stopped(pid: int) -> bool:

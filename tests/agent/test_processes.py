@@ -9,20 +9,12 @@ import pytest
 from executor.contract import ExecutorFault, FaultReason, StopSignal
 from executor.freeze import freeze
 from executor.layout import WorkspaceLayout
-from tests.agent.scene import Limits, a_task, control_of, spoken, wait_for
+from tests.agent.scene import Limits, a_task, agent_lock_is_free, control_of, spoken, wait_for
 from wvs_agent import protocol
-from wvs_agent.protocol import AgentLock, AgentState, AgentStatus, ControlState
+from wvs_agent.protocol import AgentState, AgentStatus, ControlState
 
 AGENT = "tests.agent.agent_process"
 EXECUTOR = "tests.agent.executor_process"
-
-
-def lock_is_free(ws: WorkspaceLayout) -> bool:
-    lock = AgentLock(ws.agent_lock)
-    try:
-        return lock.try_acquire()
-    finally:
-        lock.close()
 
 
 def status_of(ws: WorkspaceLayout) -> AgentStatus:
@@ -52,9 +44,9 @@ def test_the_log_does_not_grow_while_the_agent_stands_still(ws: WorkspaceLayout,
 def test_the_lock_of_an_agent_killed_while_attached_is_free_at_once(ws: WorkspaceLayout, stop: StopSignal) -> None:
     with spoken(AGENT, ws.root) as agent:
         agent.hear("attached")
-        assert not lock_is_free(ws)
+        assert not agent_lock_is_free(ws.root)
         agent.kill()
-        assert lock_is_free(ws)
+        assert agent_lock_is_free(ws.root)
         with freeze(ws, a_task(), Limits(), stop) as quiet:
             assert not quiet.attached
 
@@ -68,7 +60,7 @@ def test_the_frozen_of_an_agent_killed_in_a_freeze_is_worth_nothing_later(
         with freeze(ws, a_task(), Limits(), stop) as quiet:
             agent.hear("frozen")
             agent.kill()
-            assert lock_is_free(ws)
+            assert agent_lock_is_free(ws.root)
             quiet.check()
     assert quiet.report.resumed is False
     with spoken(AGENT, ws.root, "--hang") as agent:
@@ -135,7 +127,7 @@ def test_a_hung_agent_times_out_again_and_again_and_holds_nothing(ws: WorkspaceL
             assert caught.value.reason is FaultReason.QUIESCE_TIMEOUT
             assert control_of(ws).state is ControlState.REQUEST_RESUME
         agent.kill()
-    assert lock_is_free(ws)
+    assert agent_lock_is_free(ws.root)
 
 
 @pytest.mark.rule("H5")

@@ -16,11 +16,11 @@ from executor.layout import Layout
 from executor.local import LocalExecutor
 from tasks.models import AuditEvent, Op
 from tasks.worker import build_engine
-from tests.agent.scene import HandAgent
+from tests.agent.scene import HandAgent, agent_lock_is_free
 from tests.e2e.world import World
 from tests.factories import make_task
 from wvs_agent import QuiesceWatcher
-from wvs_agent.protocol import AgentLock, AgentState
+from wvs_agent.protocol import AgentState
 from wvs_project.config import get_config
 
 pytestmark = [pytest.mark.rule("§8"), pytest.mark.django_db(transaction=True)]
@@ -53,20 +53,12 @@ def detach_agent(world: World, *arguments: str) -> str:
     return out.getvalue()
 
 
-def is_free(world: World) -> bool:
-    lock = AgentLock(world.root / ".wvs" / "agent.lock")
-    try:
-        return lock.try_acquire()
-    finally:
-        lock.close()
-
-
 def test_a_lock_that_nobody_answers_for_is_taken_away_and_audited(world: World, silent: HandAgent) -> None:
     said = detach_agent(world, "--yes")
     assert "the agent lock is held; the last answer is of somebody, which said RUNNING" in said
     assert "still open in an old tree: cwd 7 live/old" in said
     assert "detached: nobody answered" in said
-    assert is_free(world)
+    assert agent_lock_is_free(world.root)
     event = AuditEvent.objects.get(action="agent.detach")
     assert (event.wsid, event.actor["type"]) == (world.wsid, "command")
     assert event.payload["before"]["agent_id"] == "somebody"
@@ -77,7 +69,7 @@ def test_a_dry_run_only_says_who_holds_it(world: World, silent: HandAgent) -> No
     answer = json.loads(detach_agent(world, "--dry-run", "--json"))
     assert (answer["dry_run"], answer["outcome"]) == (True, None)
     assert (answer["agent"]["attached"], answer["agent"]["agent_id"]) == (True, "somebody")
-    assert not is_free(world)
+    assert not agent_lock_is_free(world.root)
     assert not AuditEvent.objects.filter(action="agent.detach").exists()
 
 
@@ -86,7 +78,7 @@ def test_an_agent_that_answers_keeps_its_lock(world: World) -> None:
         with pytest.raises(CommandError) as refused:
             detach_agent(world, "--yes")
         assert refused.value.returncode == 1
-        assert not is_free(world)
+        assert not agent_lock_is_free(world.root)
     assert AuditEvent.objects.get(action="agent.detach").payload["after"]["outcome"] == "answers"
 
 
@@ -100,7 +92,7 @@ def test_while_a_task_runs_nothing_is_done(world: World, silent: HandAgent) -> N
     with pytest.raises(CommandError, match="a task runs") as refused:
         detach_agent(world, "--yes")
     assert refused.value.returncode == 1
-    assert not is_free(world)
+    assert not agent_lock_is_free(world.root)
 
 
 def test_it_asks_first(world: World, silent: HandAgent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,10 +104,10 @@ def test_it_asks_first(world: World, silent: HandAgent, monkeypatch: pytest.Monk
     monkeypatch.setattr("builtins.input", lambda _: "n")
     with pytest.raises(CommandError, match="nothing was done"):
         detach_agent(world)
-    assert not is_free(world)
+    assert not agent_lock_is_free(world.root)
     monkeypatch.setattr("builtins.input", lambda _: "y")
     detach_agent(world)
-    assert is_free(world)
+    assert agent_lock_is_free(world.root)
 
 
 def test_without_a_terminal_it_wants_to_be_told(
@@ -125,7 +117,7 @@ def test_without_a_terminal_it_wants_to_be_told(
     with pytest.raises(CommandError, match="--yes") as refused:
         detach_agent(world)
     assert refused.value.returncode == 2
-    assert not is_free(world)
+    assert not agent_lock_is_free(world.root)
 
 
 def test_a_workspace_that_is_not_there_is_said_to_be(world: World) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from executor.contract import ExecutorFault, FaultReason, StopSignal
 from executor.upkeep import Detached, DetachOutcome
-from tests.agent.scene import HandAgent, wait_for
+from tests.agent.scene import HandAgent, agent_lock_is_free, wait_for
 from tests.executor.scene import Site
 from tests.executor_grpc.conftest import MakeSite
 from wvs_agent import QuiesceWatcher
-from wvs_agent.protocol import AgentLock, AgentState, ControlState, read_control
+from wvs_agent.protocol import AgentState, ControlState, read_control
 
 pytestmark = [pytest.mark.rule("§8"), pytest.mark.parametrize("driver", ["copy"], indirect=True)]
 
@@ -39,14 +39,6 @@ def detach(site: Site, stop: StopSignal, fence: int = 1000) -> Detached:
     return site.executor.detach(site.wsid, fence=fence, stop=stop)
 
 
-def is_free(site: Site) -> bool:
-    lock = AgentLock(site.ws.agent_lock)
-    try:
-        return lock.try_acquire()
-    finally:
-        lock.close()
-
-
 def test_a_lock_that_nobody_answers_for_is_taken_away_and_the_next_snapshot_needs_no_answer(
     site: Site, silent: HandAgent, stop: StopSignal
 ) -> None:
@@ -54,7 +46,7 @@ def test_a_lock_that_nobody_answers_for_is_taken_away_and_the_next_snapshot_need
         site.run(site.create_request())
     assert refused.value.reason is FaultReason.QUIESCE_TIMEOUT
     assert detach(site, stop, fence=3) == Detached(DetachOutcome.DETACHED, "somebody")
-    assert is_free(site)
+    assert agent_lock_is_free(site.ws.root)
     assert site.ws.agent_lock.stat().st_mode & 0o777 == 0o666
     skipped = site.create_request()  # its fence is the detach's
     outcome = site.run(site.again(skipped))
@@ -67,7 +59,7 @@ def test_an_agent_that_answers_keeps_its_lock_and_goes_on(site: Site, stop: Stop
     with QuiesceWatcher(site.ws.root, lambda: heard.append("freeze"), heard.append, agent_id="me"):
         assert detach(site, stop) == Detached(DetachOutcome.ANSWERS, "me")
         assert heard == ["freeze", "live/initial"]
-        assert not is_free(site)
+        assert not agent_lock_is_free(site.ws.root)
 
 
 def test_an_agent_that_refuses_answers_too(site: Site, silent: HandAgent, stop: StopSignal) -> None:
@@ -78,7 +70,7 @@ def test_an_agent_that_refuses_answers_too(site: Site, silent: HandAgent, stop: 
     thread.start()
     assert detach(site, stop).outcome is DetachOutcome.ANSWERS
     thread.join()
-    assert not is_free(site)
+    assert not agent_lock_is_free(site.ws.root)
 
 
 def test_where_nobody_is_attached_nothing_is_changed(site: Site, stop: StopSignal) -> None:
@@ -98,7 +90,7 @@ def test_no_request_is_left_for_the_agent_that_did_not_answer(site: Site, silent
 def test_an_agent_that_only_was_slow_attaches_again(site: Site, silent: HandAgent, stop: StopSignal) -> None:
     detach(site, stop)
     assert silent.lock.confirm()
-    assert not is_free(site)
+    assert not agent_lock_is_free(site.ws.root)
 
 
 def test_a_newer_attempt_ends_the_wait_and_the_lock_stays(site: Site, silent: HandAgent, stop: StopSignal) -> None:
@@ -106,7 +98,7 @@ def test_a_newer_attempt_ends_the_wait_and_the_lock_stays(site: Site, silent: Ha
     with pytest.raises(ExecutorFault) as fenced:
         detach(site, stop, fence=1)
     assert fenced.value.reason is FaultReason.FENCED
-    assert not is_free(site)
+    assert not agent_lock_is_free(site.ws.root)
 
 
 def test_who_holds_the_lock_is_told(site: Site, silent: HandAgent) -> None:
