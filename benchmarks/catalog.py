@@ -1,0 +1,26 @@
+"""The benchmarks by name. Each gives its rows one by one, so that what was measured before a failure is not lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.rows import Row
+from benchmarks.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One of them. `rows` gets a site of its own (in `--small` runs all share one): it cleans up what others would see."""
+
+    name: str
+    about: str
+    rows: Callable[[Site], Iterator[Row]]
+    needs_juicefs: bool = False
+    """Whether it means nothing where the workspaces lie in a plain directory."""
+
+
+_ALL: tuple[Benchmark, ...] = ()
+
+BENCHMARKS: Final[Mapping[str, Benchmark]] = {benchmark.name: benchmark for benchmark in _ALL}

@@ -1,0 +1,94 @@
+"""Where a benchmark measures: an embedded stack of its own, in a temporary directory, on free ports, gone afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.stack import Client
+from wvs_project.stack.config import read_stack_config
+from wvs_project.stack.servers import JUICEFS
+from wvs_project.stack.stack import Stack, running_stack
+from wvs_project.stack.stopping import stop_signals
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running stack, and how much of it is wanted. Settings are those that the stack's processes have."""
+
+    stack: Stack
+    small: bool = False
+    """Only whether it works: tiny sizes, whose numbers mean nothing."""
+
+    def size(self, full: T, small: T) -> T:
+        """One of the two."""
+        return small if self.small else full
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """WVS_DB_DSN, WVS_REDIS_URL, WVS_API_URL, EXECUTOR_MOUNT_PATH, …"""
+        return self.stack.environment
+
+    @property
+    def dsn(self) -> str:
+        """WVS's database, as its own role."""
+        return self.environment["WVS_DB_DSN"]
+
+    @property
+    def mount(self) -> Path:
+        """Where the workspaces lie: the executor's mount."""
+        return Path(self.environment["EXECUTOR_MOUNT_PATH"])
+
+    @property
+    def has_juicefs(self) -> bool:
+        """Whether they lie on JuiceFS; else in a plain directory, copied, and there is no bare clone to compare with."""
+        return (self.stack.layout.state / "file-system").read_text().strip() == JUICEFS
+
+    def client(self) -> Client:
+        """A client of the API with a connection of its own."""
+        return Client(self.environment["WVS_API_URL"])
+
+
+@contextmanager
+def own_stack(*, executors: int = 0, **environment: str) -> Iterator[Stack]:
+    """A stack that nobody else has, with what the environment gives it left out; `environment` is for its processes.
+
+    Nobody starts again what dies in it. Only in the main thread. Raises StackError, StopAsked.
+    """
+    base = Path(tempfile.mkdtemp(prefix="wvs-bench-")).resolve()
+    base.chmod(0o711)
+    asked = read_stack_config()
+    config = dataclasses.replace(
+        asked,
+        state=base / "state",
+        executors=executors,
+        environment={**asked.environment, **environment},
+        **dict.fromkeys(
+            ("db_dsn", "redis_url", "mount_path", "listen_addr", "metrics_addr", "postgres_port", "redis_port")
+        ),
+    )
+    try:
+        with stop_signals() as signals, running_stack(config, _say, signals) as up:
+            yield up
+    finally:
+        shutil.rmtree(base)
+
+
+@contextmanager
+def own_site(*, small: bool = False, executors: int = 0, **environment: str) -> Iterator[Site]:
+    """A site on a stack of its own; see `own_stack`."""
+    with own_stack(executors=executors, **environment) as stack:
+        yield Site(stack, small)
+
+
+def _say(said: str) -> None:
+    print(said, file=sys.stderr)
