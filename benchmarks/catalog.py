@@ -12,7 +12,7 @@ from benchmarks.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One of them. `rows` gets a site of its own (in `--small` runs all share one): it cleans up what others would see."""
+    """One of them. `rows` gets a site of its own; in `--small` runs all share one, so it cleans up what others see."""
 
     name: str
     about: str

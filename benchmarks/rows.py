@@ -1,4 +1,4 @@
-"""What every benchmark answers with: rows, each compared within its own run. The one place for percentiles and rounding.
+"""What every benchmark answers with: rows, each compared within its own run. Percentiles and rounding are here alone.
 
 A benchmark is a function `rows(site: Site) -> Iterator[Row]`; `benchmarks/catalog.py` lists them by name.
 """

@@ -1,4 +1,4 @@
-"""Where a benchmark measures: an embedded stack of its own, in a temporary directory, on free ports, gone afterwards."""
+"""Where a benchmark measures: an embedded stack of its own in a temporary directory, on free ports, gone afterwards."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Site:
 
     @property
     def has_juicefs(self) -> bool:
-        """Whether they lie on JuiceFS; else in a plain directory, copied, and there is no bare clone to compare with."""
+        """Whether they lie on JuiceFS; else in a plain directory, where no bare clone can be compared."""
         return (self.stack.layout.state / "file-system").read_text().strip() == JUICEFS
 
     def client(self) -> Client:
