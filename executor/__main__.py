@@ -22,7 +22,7 @@ from executor.server import ExecutorServer
 from executor.service import ExecutorService
 from executor.service_config import ServiceConfig, read_service_config
 from executor.watch import MountWatch, look_once
-from wvs_project.logging import configure_logging
+from observation.logs import configure_logging
 
 _log = logging.getLogger(__name__)
 _SIGNAL_SECONDS: Final = 0.5

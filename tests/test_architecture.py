@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("executor", "snapshots", "tasks", "workspaces", "wvs_agent", "wvs_project", "wvsctl")
+PACKAGES = ("executor", "observation", "snapshots", "tasks", "workspaces", "wvs_agent", "wvs_project", "wvsctl")
 SOURCES = sorted(
     path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "migrations" not in path.parts
 )

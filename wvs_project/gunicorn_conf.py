@@ -13,11 +13,11 @@ from typing import Any
 
 from django.core.checks.urls import check_url_config as check_routes
 
+from observation.logs import configure_logging
 from tasks import waiting
 from wvs_project.config import ConfigError, get_config
 from wvs_project.health import HealthServer, checks_for, open_listener, start_health_server
 from wvs_project.http.server import ApiWorker, RootLogger
-from wvs_project.logging import configure_logging
 
 try:
     _settings = get_config()

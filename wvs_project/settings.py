@@ -9,9 +9,9 @@ from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.templatetags.static import static
 from psycopg.conninfo import conninfo_to_dict
 
+from observation.logs import configure_logging
 from wvs_project.config import get_config
 from wvs_project.http.converters import SCHEMAS as PATH_SCHEMAS
-from wvs_project.logging import configure_logging
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 CONFIG = get_config()

@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from executor import failpoints
 from executor.local import ExecutorConfigError
+from observation.logs import configure_logging
 from wvs_project.config import Config, ConfigError, get_config
 from wvs_project.health import checks_for, start_health_server
-from wvs_project.logging import configure_logging
 
 
 class ServiceCommand(BaseCommand):

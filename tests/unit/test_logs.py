@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import structlog
 
+from observation.logs import configure_logging
 from wvs_project.config import get_config
-from wvs_project.logging import configure_logging
 
 pytestmark = pytest.mark.rule("SPEC §11")
 
