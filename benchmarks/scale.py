@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from benchmarks.rows import Row, Spread, all_met, at_most
@@ -51,13 +52,18 @@ class Place:
     def database(self, finished: int) -> str:
         """WVS's address of the data of that size, which is made unless it is there. Takes minutes for a million."""
         database = Database(f"scale_{finished}", secrets.token_urlsafe(16))
-        dsn = self.postgres.ensure(database)
         superuser = make_conninfo(self.postgres.superuser_dsn, dbname=database.name)
-        if not _is_filled(superuser):
-            _say(f"making {finished:,} finished tasks …")
-            migrate = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"]
-            subprocess.run(migrate, env=self.environment(dsn), check=True)
-            fill(superuser, Size.of(finished))
+        dsn = self.postgres.ensure(database)
+        if _is_filled(superuser):
+            return dsn
+        _say(f"making {finished:,} finished tasks …")
+        with psycopg.connect(self.postgres.superuser_dsn, autocommit=True) as connection:
+            # Half full, where an earlier run was cut short.
+            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(database.name)))
+        self.postgres.ensure(database)
+        migrate = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"]
+        subprocess.run(migrate, env=self.environment(dsn), check=True)
+        fill(superuser, Size.of(finished))
         return dsn
 
     def environment(self, dsn: str) -> dict[str, str]:
