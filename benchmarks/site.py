@@ -6,19 +6,22 @@ import dataclasses
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from benchmarks.stack import Client
-from wvs_project.stack.config import read_stack_config
+from wvs_project.stack.config import SOURCES, read_stack_config
+from wvs_project.stack.processes import Child, Command
+from wvs_project.stack.programs import Program
 from wvs_project.stack.servers import JUICEFS
 from wvs_project.stack.stack import Stack, running_stack
 from wvs_project.stack.stopping import stop_signals
 
 T = TypeVar("T")
+_GRACE: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,57 @@ class Site:
     def client(self) -> Client:
         """A client of the API with a connection of its own."""
         return Client(self.environment["WVS_API_URL"])
+
+    def program(self, name: str) -> Program:
+        """A WVS process of the stack. Raises KeyError."""
+        program = self.stack.service(name)
+        assert isinstance(program, Program)
+        return program
+
+    def variant(self, name: str, arguments: Sequence[str] = (), **environment: str) -> Program:
+        """Another process for the place of `name`, not started: other arguments, if given, and other settings."""
+        given = self.program(name)
+        changed = {**given.environment, **environment}
+        return dataclasses.replace(given, arguments=arguments or given.arguments, environment=changed)
+
+    @contextmanager
+    def without(self, *names: str) -> Iterator[None]:
+        """While inside, those processes of the stack do not run."""
+        programs = [self.program(name) for name in names]
+        for program in programs:
+            program.stop()
+        try:
+            yield
+        finally:
+            for program in programs:
+                program.start()
+
+    @contextmanager
+    def instead(self, name: str, arguments: Sequence[str] = (), **environment: str) -> Iterator[Program]:
+        """While inside, another process in the place of `name`; see `variant`."""
+        with self.without(name), running(self.variant(name, arguments, **environment)) as other:
+            yield other
+
+    @contextmanager
+    def beside(self, name: str, arguments: Sequence[str], **environment: str) -> Iterator[Child]:
+        """While inside, one more process with the stack's environment; it says itself when it is ready."""
+        inherited = self.program("worker").environment
+        log, mark = self.stack.layout.log(name), self.stack.layout.mark
+        child = Child(Command(name, [sys.executable, *arguments], log, mark, {**inherited, **environment}, SOURCES))
+        try:
+            yield child
+        finally:
+            child.stop(grace=_GRACE)
+
+
+@contextmanager
+def running(program: Program) -> Iterator[Program]:
+    """While inside, it runs."""
+    try:
+        program.start()
+        yield program
+    finally:
+        program.stop()
 
 
 @contextmanager

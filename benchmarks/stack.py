@@ -27,6 +27,10 @@ def setting(name: str) -> str:
     sys.exit(f"{name} is not set and {ENV_FILE} does not give it: start the stack with `make up`")
 
 
+class Failed(Exception):
+    """What was to be measured did not come about; the message says what happened instead."""
+
+
 class Client:
     """A client of the API that keeps its connection. Not thread-safe."""
 
@@ -46,20 +50,20 @@ class Client:
         return dict(answer.raise_for_status().json())
 
     def ended(self, task_id: str, limit: float = LIMIT) -> dict[str, object]:
-        """The task once it is finished, however it ended. Exits after `limit` seconds."""
+        """The task once it is finished, however it ended. Raises Failed after `limit` seconds."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             answer = self.http.get(f"/v1/tasks/{task_id}", params={"wait": 30})
             if answer.is_success and answer.json()["ended_at"] is not None:
                 return dict(answer.json())
             time.sleep(float(answer.headers.get("Retry-After", 0)))
-        sys.exit(f"{task_id} did not end within {limit:g} s")
+        raise Failed(f"{task_id} did not end within {limit:g} s")
 
     def succeeded(self, task_id: str, limit: float = LIMIT) -> dict[str, object]:
-        """The finished task; exits if it did not succeed."""
+        """The finished task. Raises Failed if it did not succeed."""
         task = self.ended(task_id, limit)
         if task["status"] != "SUCCEEDED":
-            sys.exit(f"{task_id} is {task['status']}: {task['error']}")
+            raise Failed(f"{task_id} is {task['status']}: {task['error']}")
         return task
 
     def workspace(self) -> str:

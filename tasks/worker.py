@@ -40,11 +40,11 @@ def build_engine(config: Config, executor: Executor) -> Engine:
 
 
 class WorkerProcess:
-    """`run()` serves bells until `stop()`."""
+    """`run()` serves bells until `stop()`. The executor is what EXECUTOR_ADDRS names, unless one is given."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, executor: Executor | None = None) -> None:
         self._config = config
-        self._engine = build_engine(config, connect_executor(config.executor_addrs))
+        self._engine = build_engine(config, executor or connect_executor(config.executor_addrs))
         self._stop = threading.Event()
 
     def run(self) -> None:

@@ -1,0 +1,78 @@
+"""Procrastinate's side of the queue's benchmark: jobs that do nothing, one at a time within a workspace, as WVS has it.
+
+`fill WORKSPACES JOBS`, then `work THREADS`, which ends when the queue is empty and prints the seconds from the first
+job's start to the last one's end, as the database has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Final
+
+import procrastinate
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from benchmarks.stack import setting
+
+_SCHEMA: Final = "procrastinate"
+_TIMES: Final = """
+SELECT count(*) FILTER (WHERE type = 'succeeded'), EXTRACT(EPOCH FROM max(at) FILTER (WHERE type = 'succeeded')
+     - min(at) FILTER (WHERE type = 'started'))::float8 FROM procrastinate_events
+"""
+
+
+def conninfo() -> str:
+    """WVS's database, in a schema of its own."""
+    return make_conninfo(setting("WVS_DB_DSN"), options=f"-c search_path={_SCHEMA}")
+
+
+def app_on(dsn: str, size: int) -> procrastinate.App:
+    """With that many connections, so that nobody waits for one."""
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn, min_size=size, max_size=size))
+    app.task(name="nothing")(nothing)
+    return app
+
+
+def nothing(number: int) -> None:
+    """The job: an ordinary function, which gets a thread."""
+
+
+def fill(workspaces: int, jobs: int) -> None:
+    """An empty schema, and so many jobs in turn over so many locks."""
+    with psycopg.connect(conninfo(), autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
+        connection.execute(f"CREATE SCHEMA {_SCHEMA}")
+    with app_on(conninfo(), 1).open() as app:
+        app.schema_manager.apply_schema()
+        for number in range(jobs):
+            app.configure_task("nothing", lock=f"workspace-{number % workspaces}").defer(number=number)
+
+
+def work(threads: int) -> None:
+    """One process, until nothing is left."""
+    app_on(conninfo(), threads + 2).run_worker(concurrency=threads, wait=False, delete_jobs="never")
+    with psycopg.connect(conninfo(), autocommit=True) as connection:
+        row = connection.execute(_TIMES).fetchone()
+        connection.execute(f"DROP SCHEMA {_SCHEMA} CASCADE")
+    assert row is not None
+    print(json.dumps({"jobs": row[0], "seconds": row[1]}))
+
+
+def main() -> int:
+    """Do what is asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("fill", "work"))
+    parser.add_argument("numbers", type=int, nargs="+")
+    options = parser.parse_args()
+    if options.what == "fill":
+        fill(*options.numbers)
+    else:
+        work(*options.numbers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
