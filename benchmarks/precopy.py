@@ -28,6 +28,7 @@ from executor.config import read_config
 from executor.contract import ExecuteTask, OperationName, Outcome, Progress, StopSignal
 from executor.layout import Layout, WorkspaceLayout
 from executor.local import LocalExecutor
+from observation.logs import configure_logging
 from wvs_agent import QuiesceWatcher
 from wvs_project.stack.juicefs import Mount, Volume, mounted
 from wvs_project.stack.postgres import Database, PostgresServer
@@ -170,6 +171,7 @@ def run_on_volume(base: Path, work: Callable[[Path, Path], None], *, two_mounts:
 
 def main() -> None:
     """Measure, and print JSON."""
+    configure_logging("warning", "auto")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, nargs="+", default=[10, 10_000, 100_000])
     parser.add_argument("--runs", type=int, default=5)

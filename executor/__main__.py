@@ -5,12 +5,13 @@ Exit codes: 0 stopped by a signal; 2 refused to start, with the reason on stderr
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
 from contextlib import ExitStack
 from typing import Final
+
+import structlog
 
 from executor import failpoints
 from executor.config import ExecutorConfigError
@@ -22,9 +23,10 @@ from executor.server import ExecutorServer
 from executor.service import ExecutorService
 from executor.service_config import ServiceConfig, read_service_config
 from executor.watch import MountWatch, look_once
+from observation import tracing
 from observation.logs import configure_logging
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _SIGNAL_SECONDS: Final = 0.5
 """The kernel may give a signal to another thread, as right after SIGCONT: this one hears of it only when it wakes."""
 
@@ -36,9 +38,11 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         config = read_service_config()
-        configure_logging(config.log_level, config.log_format)
+        configure_logging(config.log_level, config.log_format, config.secrets)
         failpoints.configure(config.failpoints)
         with ExitStack() as cleanup:
+            tracing.start(config.traces, "wvs-executor")
+            cleanup.callback(tracing.stop)
             serve(config, stop, cleanup)
     except (ExecutorConfigError, OSError, ValueError) as error:
         sys.stderr.write(f"the executor does not start: {error}\n")
@@ -68,7 +72,7 @@ def serve(config: ServiceConfig, stop: threading.Event, cleanup: ExitStack) -> N
     server.start()
     heard(None)
     watch.start()
-    _log.info("executor.ready: %s on %s, %s", mount, server.addr, "mutual TLS" if config.tls else "plaintext")
+    _log.info("executor.ready", mount=str(mount), addr=str(server.addr), tls=config.tls is not None)
     while not stop.wait(_SIGNAL_SECONDS):
         pass
     server.stop(config.shutdown_timeout)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import threading
 import time
@@ -13,6 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
+
+import structlog
 
 from executor import fence, tree
 from executor.clone.driver import CloneDriver
@@ -30,9 +32,11 @@ from executor.contract import (
 from executor.fence import Held
 from executor.layout import WorkspaceLayout
 from executor.witness import Elsewhere
+from observation import tracing
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _DISCARD_SECONDS = 20.0
+_SPANS: Final = {"precopy": "executor.clone", "clone": "executor.clone", "switch": "executor.switch_current"}
 
 
 @dataclass(slots=True)
@@ -106,7 +110,8 @@ class Attempt:
         self.progress(Progress(name))
         begin = time.monotonic()
         try:
-            yield
+            with tracing.span(_SPANS[name]) if name in _SPANS else contextlib.nullcontext():
+                yield
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - begin
 
@@ -138,7 +143,7 @@ class Attempt:
         try:
             self._delete(path, held, stop)
         except (OSError, ExecutorFault, Stopped) as error:
-            _log.warning("staging stays behind: %s: %s", path, error)
+            _log.warning("staging.stays", path=str(path), error=str(error))
             return f"{path.name} could not be deleted: {error}"
         return None
 

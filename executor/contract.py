@@ -61,6 +61,9 @@ class ExecuteTask:
     message: str = ""
     request_id: str = ""
     traceparent: str = ""
+    """The trace that the task was asked for in, for a call that brings none along."""
+    attempt: int = 0
+    """The how manieth it is, for the log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
+from contextvars import copy_context
 from pathlib import Path
+
+import structlog
 
 from executor import contract
 from executor.contract import ExecuteTask, OperationName
@@ -13,7 +15,7 @@ from executor.layout import WorkspaceLayout
 from wvs_agent import protocol
 from wvs_agent.protocol import Control, ControlState, Lease
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class ControlFile:
@@ -80,7 +82,7 @@ class ControlFile:
                     document = self._document(ControlState.REQUEST_RESUME, last, target)
                     protocol.replace_file(self._path, document.encode())
             except OSError as error:
-                _log.warning("control.json: REQUEST_RESUME not written, the agent thaws by its lease: %s", error)
+                _log.warning("freeze.resume_unwritten", error=str(error))
                 return False
             return True
 
@@ -117,7 +119,9 @@ class Renewer:
         self._lease_seconds = lease_seconds
         self._until = 0.0
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="wvs-freeze-renewer", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="wvs-freeze-renewer", daemon=True
+        )
 
     def start(self, *, until: float) -> None:
         """Begin. No renewal is written whose lease would outlast `until`, on protocol.clock()."""
@@ -146,5 +150,5 @@ class Renewer:
                     return
             except OSError as error:
                 # No second try: whatever is wrong with the disk, the lease ends the freeze by itself (H10).
-                _log.warning("control.json: the lease cannot be renewed and will end: %s", error)
+                _log.warning("freeze.lease_unrenewed", error=str(error))
                 return

@@ -6,7 +6,7 @@ to free it when its serving process was killed. A new file in the place of the o
 
 from __future__ import annotations
 
-import logging
+import structlog
 
 from executor import fence
 from executor.contract import ExecuteTask, ExecutorFault, FaultReason, OperationName, StopSignal
@@ -19,7 +19,7 @@ from executor.upkeep import AgentSeen, Detached, DetachOutcome
 from wvs_agent import protocol
 from wvs_agent.protocol import AgentLock, AgentStatus, UnsafeFileError
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _ASKED_AS = "detach"
 """What control.json names in place of a task."""
 
@@ -54,7 +54,7 @@ def detach(ws: WorkspaceLayout, number: int, config: FreezeConfig, stop: StopSig
         if outcome is DetachOutcome.DETACHED:
             held.check(force=True)
             _replace_lock(ws)
-            _log.warning("the agent lock of %s was taken away from %s, who did not answer", ws.wsid, name or "whoever")
+            _log.warning("agent.detached", wsid=ws.wsid, agent_id=name)
     return Detached(outcome, name)
 
 

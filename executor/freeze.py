@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+import structlog
+
 from executor import contract
 from executor.contract import AgentReport, ExecuteTask, ExecutorFault, FaultReason, StopSignal
 from executor.control_file import ControlFile, Renewer
 from executor.faults import fault_of
 from executor.layout import WorkspaceLayout
+from observation import tracing
 from wvs_agent import protocol
 from wvs_agent.protocol import AgentLock, AgentState, AgentStatus, ControlState, FileWatch, UnsafeFileError
 
+_log = structlog.get_logger(__name__)
 _CHECK_PATIENCE: Final = 0.5
 """Seconds in which check() looks again at an agent.json that another mount is just replacing."""
 
@@ -64,11 +68,16 @@ def freeze(
     quiet = Freeze(ws, request, config, current, _open_lock(ws))
     finished = False
     try:
-        quiet._begin(stop, check or stop.check)
+        with tracing.span("executor.quiesce"):
+            quiet._begin(stop, check or stop.check)
+        seen = quiet.report
+        _log.info("freeze.began", attached=seen.attached, agent_id=seen.agent_id, wait_seconds=seen.wait_seconds)
         yield quiet
         finished = True
     finally:
         quiet._end(hear_answer=finished)
+        seen = quiet.report
+        _log.info("freeze.ended", attached=seen.attached, freeze_seconds=seen.freeze_seconds, resumed=seen.resumed)
 
 
 class Freeze:
@@ -132,6 +141,7 @@ class Freeze:
             if self._lock.try_acquire():
                 self.attached = False
                 return
+            _log.info("freeze.asked", limit_seconds=self._config.quiesce_timeout)
             self._control.prepare()
             self._asked_at = protocol.clock()
             self._control.ask()

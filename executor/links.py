@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeVar, cast
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from executor.carried import metadata
 from executor.contract import StopSignal
 from executor.tls import Tls
 from executor.wire.executor_pb2_grpc import ExecutorServiceStub
@@ -102,7 +103,7 @@ class Link:
         self, method: grpc.UnaryStreamMultiCallable[Ask, Answer], wire: Ask, *, stop: StopSignal, timeout: float
     ) -> Generator[Answer, None, None]:
         """The answers as they come. Canceled by the stop, and when nobody reads on. Raises Lost."""
-        call = method(wire, timeout=timeout)
+        call = method(wire, timeout=timeout, metadata=metadata())
         with canceled_by(stop, call):
             try:
                 yield from call
@@ -120,7 +121,7 @@ class Link:
         timeout: float | None = None,
     ) -> Answer:
         """The one answer. Canceled by the stop. Raises Lost."""
-        call = method.future(wire, timeout=timeout)
+        call = method.future(wire, timeout=timeout, metadata=metadata())
         if stop is None:
             return self._answer_of(call)
         with canceled_by(stop, call):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
+
+import structlog
 
 from executor import detach, inventory, sweep, tree
 from executor.attempt import Attempt
@@ -34,7 +35,7 @@ from executor.witness import Elsewhere
 from wvs_agent.protocol import UnsafeFileError
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class _Operation(Protocol):
@@ -56,7 +57,7 @@ _OPERATIONS: Final[dict[OperationName, _Operation]] = {
 def open_local_executor() -> LocalExecutor:
     """From the environment. Raises ExecutorConfigError."""
     executor = LocalExecutor(read_config())
-    _log.warning("the executor runs inside this process, which holds the rights of both planes")
+    _log.warning("executor.in_process", meaning="this process holds the rights of both planes")
     return executor
 
 
@@ -70,11 +71,11 @@ class LocalExecutor:
         self._layout = Layout(config.mount_path)
         self._volume = identity_of(config.mount_path)
         self._elsewhere = Elsewhere()
-        _log.info("volume %s, driver %s", config.mount_path, self._driver.name)
+        _log.info("volume.opened", mount=str(config.mount_path), driver=self._driver.name)
         if self._driver.name == "copy":
-            _log.warning("driver copy: every snapshot and every switch copies all bytes")
+            _log.warning("driver.copies", meaning="every snapshot and every switch copies all bytes")
         if not config.protects_from_agent:
-            _log.warning("the agent runs under the executor's own uid: nothing protects our files from it")
+            _log.warning("agent.unconfined", meaning="it has the executor's own uid: nothing protects our files")
 
     @property
     def driver_name(self) -> str:
@@ -167,7 +168,7 @@ class LocalExecutor:
         except Stopped:
             raise
         except Exception as error:
-            _log.exception("an operation crashed")
+            _log.exception("operation.crashed")
             message = f"{type(error).__name__}: {error}"
             raise ExecutorFault(FaultReason.INTERNAL, message, outcome_unknown=attempt is not None) from error
 

@@ -48,6 +48,7 @@ def attempt_to_wire(request: ExecuteTask) -> pb.Attempt:
         message=text_of(request.message),
         request_id=text_of(request.request_id),
         traceparent=text_of(request.traceparent),
+        attempt=request.attempt,
     )
 
 
@@ -69,6 +70,7 @@ def attempt_from_wire(wire: pb.Attempt) -> ExecuteTask:
         message=wire.message,
         request_id=wire.request_id,
         traceparent=wire.traceparent,
+        attempt=wire.attempt,
     )
 
 

@@ -8,7 +8,6 @@ and ended by the next executor that mounts there.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import time
@@ -16,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 END_SECONDS: Final = 10.0
 """How long it may take to flush and unmount."""
 _MARK: Final = "WVS_MOUNTED_FOR"
 _PROC: Final = Path("/proc")
 _PULSE: Final = 0.05
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 def mark(path: Path) -> dict[str, str]:
@@ -34,7 +35,7 @@ def end(path: Path) -> None:
     left = set(_orphaned_groups(path))
     if not left:
         return
-    _log.warning("ending what a killed executor left at %s: process groups %s", path, sorted(left))
+    _log.warning("orphans.ended", path=str(path), process_groups=sorted(left))
     _signal(left, signal.SIGTERM)
     if not _are_over(path, left):
         _signal(left, signal.SIGKILL)

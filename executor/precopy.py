@@ -12,7 +12,6 @@ Where the evidence cannot be had, `catch_up` says so, and the caller clones in t
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from executor import failpoints, survey, tree
 from executor.attempt import Attempt
@@ -34,7 +35,7 @@ from executor.witness import Witness
 from wvs_agent import protocol
 from wvs_agent.protocol import AgentLock, FileWatch
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _ROUNDS: Final = 2
 """How often what changed is brought over before the freeze, unless a round finds next to nothing."""
 _LITTLE: Final = 16
@@ -98,7 +99,7 @@ class Precopy:
                         raise
                     why = str(error)
         if why is not None:
-            _log.info("cloning in the freeze: %s", why)
+            _log.info("precopy.abandoned", why=why)
         return why is None
 
     def finish(self) -> None:
@@ -193,7 +194,7 @@ def _begin(stack: ExitStack, attempt: Attempt, held: Held, source: Path, staging
             raise
         if isinstance(error, ExecutorFault) and error.reason in _FATAL:
             raise
-        _log.info("pre-copy failed, cloning in the freeze: %s", error)
+        _log.info("precopy.failed", error=str(error))
         return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import os
 import signal
 import subprocess
@@ -35,7 +34,6 @@ _OPTIONS: Final = (
 )
 _PR_SET_PDEATHSIG: Final = 1
 _PRCTL: Final = ctypes.CDLL(None, use_errno=True).prctl
-_log = logging.getLogger(__name__)
 
 
 class OwnMount:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from typing import Protocol
+
+import structlog
 
 from executor.contract import ExecutorFault, FaultReason, StopReason, StopSignal
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Caller(Protocol):
@@ -55,11 +58,13 @@ class Runs:
                 return
             left = caller.time_remaining()
             reason = StopReason.TIMED_OUT if left is not None and left <= 0 else StopReason.CANCELED
-            _log.info("the caller is gone: %s", reason)
+            _log.info("caller.gone", reason=reason.value)
             stop.stop(reason)
 
-        if not caller.add_callback(gone):
-            gone()
+        # In a thread of gRPC's: the lines are to say whom they serve all the same.
+        told = partial(copy_context().run, gone)
+        if not caller.add_callback(told):
+            told()
         return stop
 
     def end(self, stop: StopSignal) -> None:
@@ -82,6 +87,6 @@ class Runs:
         with self._lock:
             self._ending = True
             if self._stops:
-                _log.warning("a shutdown stops %d that did not end in time", len(self._stops))
+                _log.warning("executor.stops_runs", active=len(self._stops))
             for stop in self._stops:
                 stop.stop(reason)

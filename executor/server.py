@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import grpc
+import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -33,7 +33,7 @@ _OPTIONS: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
 )
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class ExecutorServer:
@@ -76,7 +76,7 @@ class ExecutorServer:
 
         Those are told that it is a shutdown, so that their tasks are handed back.
         """
-        _log.info("stopping: %d under way, grace %g s", self._runs.active, grace)
+        _log.info("executor.stopping", active=self._runs.active, grace_seconds=grace)
         with self._saying:
             self._ending = True
             self._health.enter_graceful_shutdown()
@@ -85,4 +85,4 @@ class ExecutorServer:
         overdue.start()
         self._server.stop(grace + STOPPING_SECONDS).wait()
         overdue.cancel()
-        _log.info("stopped")
+        _log.info("executor.stopped")

@@ -10,23 +10,25 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from contextvars import copy_context
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 import structlog
 from grpc import ServicerContext
 
-from executor import messages, upkeep_messages
+from executor import carried, messages, upkeep_messages
 from executor.contract import ExecuteTask, Executor, ExecutorFault, FaultReason, Progress, Stopped, StopSignal
 from executor.metrics import ExecutorMetrics
 from executor.relay import Relay
-from executor.runs import Caller, Runs
+from executor.runs import Runs
 from executor.upkeep import Upkeep
 from executor.wire import executor_pb2 as pb
 from executor.wire.executor_pb2_grpc import ExecutorServiceServicer
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
+_LEVELS: Final = {"execute.failed": logging.WARNING, "execute.crashed": logging.ERROR}
+_log = structlog.get_logger(__name__)
 
 
 class Served(Executor, Upkeep, Protocol):
@@ -49,51 +51,62 @@ class ExecutorService(ExecutorServiceServicer):
         """Serve `Execute`."""
         try:
             task = messages.attempt_from_wire(request.attempt)
-            self._refuse_dead_mount()
-            stop = self._runs.begin(context)
+            # Not bound across a yield: who iterates goes on to serve others.
+            with carried.serving(carried.of_call(context), task):
+                stop = self._begin(context)
+                relay: Relay[pb.ExecuteResponse, pb.ExecuteResponse] = Relay()
+                run = partial(copy_context().run, self._run, task, stop, relay)
+            threading.Thread(target=run, name=task.task_id, daemon=True).start()
         except ExecutorFault as fault:
-            _log.warning("execute.refused: %s", fault.message)
             yield pb.ExecuteResponse(fault=messages.fault_to_wire(fault))
             return
-        relay: Relay[pb.ExecuteResponse, pb.ExecuteResponse] = Relay()
-        threading.Thread(target=self._run, args=(task, stop, relay), name=task.task_id, daemon=True).start()
         yield from relay
+
+    def _begin(self, context: ServicerContext) -> StopSignal:
+        try:
+            self._refuse_dead_mount()
+            return self._runs.begin(context)
+        except ExecutorFault as fault:
+            _log.warning("execute.refused", reason=fault.reason.value, error=fault.message)
+            raise
 
     def _run(self, task: ExecuteTask, stop: StopSignal, relay: Relay[pb.ExecuteResponse, pb.ExecuteResponse]) -> None:
         def tell(progress: Progress) -> None:
             relay.tell(pb.ExecuteResponse(progress=messages.progress_to_wire(progress)))
 
-        with _logging_as(task):
-            begun = time.monotonic()
-            try:
-                with self._metrics.running():
-                    outcome = self._executor.execute(task, stop=stop, progress=tell)
-                self._metrics.done(task.op, outcome)
-                ending = pb.ExecuteResponse(outcome=messages.outcome_to_wire(outcome))
-                said = "done already" if outcome.already_done else "done"
-            except ExecutorFault as fault:
-                self._metrics.failed(fault.reason)
-                ending = pb.ExecuteResponse(fault=messages.fault_to_wire(fault))
-                said = f"{fault.reason}: {fault.message}"
-            except Stopped as stopped:
-                ending = pb.ExecuteResponse(stopped=messages.stopped_to_wire(stopped.reason))
-                said = str(stopped)
-            except Exception as error:
-                _log.exception("a run crashed")
-                ending, said = pb.ExecuteResponse(fault=messages.fault_to_wire(_crash(error))), "crashed"
-            finally:
-                self._runs.end(stop)
-            _log.info("executed in %.3f s: %s", time.monotonic() - begun, said)
-            relay.end(ending)
+        _log.info("execute.began", fence=task.fence)
+        begun = time.monotonic()
+        said: dict[str, object]
+        try:
+            with self._metrics.running():
+                outcome = self._executor.execute(task, stop=stop, progress=tell)
+            self._metrics.done(task.op, outcome)
+            ending = pb.ExecuteResponse(outcome=messages.outcome_to_wire(outcome))
+            event, said = "execute.done", {"already_done": outcome.already_done}
+        except ExecutorFault as fault:
+            self._metrics.failed(fault.reason)
+            ending = pb.ExecuteResponse(fault=messages.fault_to_wire(fault))
+            event, said = "execute.failed", {"reason": fault.reason.value, "error": fault.message}
+        except Stopped as stopped:
+            ending = pb.ExecuteResponse(stopped=messages.stopped_to_wire(stopped.reason))
+            event, said = "execute.stopped", {"reason": stopped.reason.value}
+        except Exception as error:
+            ending = pb.ExecuteResponse(fault=messages.fault_to_wire(_crash(error)))
+            event, said = "execute.crashed", {"exc_info": error}
+        finally:
+            self._runs.end(stop)
+        level = _LEVELS.get(event, logging.INFO)
+        _log.log(level, event, seconds=round(time.monotonic() - begun, 3), **said)
+        relay.end(ending)
 
     def Probe(self, request: pb.ProbeRequest, context: ServicerContext) -> pb.ProbeResponse:
         """Serve `Probe`."""
 
         def probe(stop: StopSignal) -> pb.ProbeResponse:
             task = messages.attempt_from_wire(request.attempt)
-            with _logging_as(task):
+            with carried.serving(carried.of_call(context), task):
                 found = self._executor.probe(task, stop=stop)
-                _log.info("probed: %s", "published" if found else "not published")
+                _log.info("probe.answered", published=found is not None)
             return pb.ProbeResponse(outcome=None if found is None else messages.outcome_to_wire(found))
 
         return self._answer(pb.ProbeResponse, context, probe)
@@ -162,19 +175,20 @@ class ExecutorService(ExecutorServiceServicer):
 
         return self._answer(pb.DetachResponse, context, detach)
 
-    def _answer(self, response: Callable[..., T], context: Caller, work: Callable[[StopSignal], T]) -> T:
+    def _answer(self, response: Callable[..., T], context: ServicerContext, work: Callable[[StopSignal], T]) -> T:
         """One question, answered in this thread; what goes wrong is an answer too."""
-        try:
-            self._refuse_dead_mount()
-            with self._runs.running(context) as stop:
-                return work(stop)
-        except ExecutorFault as fault:
-            return response(fault=messages.fault_to_wire(fault))
-        except Stopped as stopped:
-            return response(stopped=messages.stopped_to_wire(stopped.reason))
-        except Exception as error:
-            _log.exception("a call crashed")
-            return response(fault=messages.fault_to_wire(_crash(error)))
+        with carried.serving(carried.of_call(context)):
+            try:
+                self._refuse_dead_mount()
+                with self._runs.running(context) as stop:
+                    return work(stop)
+            except ExecutorFault as fault:
+                return response(fault=messages.fault_to_wire(fault))
+            except Stopped as stopped:
+                return response(stopped=messages.stopped_to_wire(stopped.reason))
+            except Exception as error:
+                _log.exception("call.crashed")
+                return response(fault=messages.fault_to_wire(_crash(error)))
 
     def _refuse_dead_mount(self) -> None:
         problem = self._why_dead()
@@ -184,10 +198,3 @@ class ExecutorService(ExecutorServiceServicer):
 
 def _crash(error: Exception) -> ExecutorFault:
     return ExecutorFault(FaultReason.INTERNAL, f"{type(error).__name__}: {error}", outcome_unknown=True)
-
-
-def _logging_as(task: ExecuteTask) -> AbstractContextManager[None]:
-    """Every line that is logged meanwhile says which task it serves."""
-    return structlog.contextvars.bound_contextvars(
-        request_id=task.request_id, task_id=task.task_id, wsid=task.wsid, op=str(task.op)
-    )

@@ -16,6 +16,7 @@ from executor.addresses import Address
 from executor.config import ExecutorConfig, ExecutorConfigError, read_config
 from executor.durations import parse_duration
 from executor.tls import Tls, insecure_remote_allowed, read_tls
+from observation.config import traces_exporter
 
 _NOT_OURS: Final = ("WVS_DB_DSN", "WVS_REDIS_URL", "WVS_SECRET_KEY")
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -56,7 +57,18 @@ class ServiceConfig:
     """None: somebody else mounts."""
     log_level: str
     log_format: str
+    traces: str
+    """none, console or otlp."""
     failpoints: str
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be written anywhere."""
+        volume = self.volume
+        if volume is None:
+            return ()
+        store = volume.store
+        return (volume.meta_password, *((store.access_key, store.secret_key) if store else ()))
 
 
 def read_service_config(env: FileAwareEnv | None = None) -> ServiceConfig:
@@ -106,6 +118,7 @@ def _read(env: FileAwareEnv, executor: ExecutorConfig) -> ServiceConfig:
         volume=_volume(env),
         log_level=env.str("WVS_LOG_LEVEL", "info", validate=OneOf(_LEVELS)),
         log_format=env.str("WVS_LOG_FORMAT", "auto", validate=OneOf(("json", "console", "auto"))),
+        traces=traces_exporter(env),
         failpoints=env.str("WVS_FAILPOINTS", ""),
     )
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
+
+import structlog
 
 from executor import contract, failpoints, fence, switch, tree
 from executor.clone.driver import CloneDriver
@@ -25,7 +26,7 @@ from executor.upkeep import Purged, SweepRequest, Swept
 from wvs_agent import protocol
 from wvs_agent.protocol import ControlState, UnsafeFileError
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _Stays = Callable[[str], str | None]
 """Why what has this name may not be moved; None if it may."""
 
@@ -172,7 +173,7 @@ def _thaw(ws: WorkspaceLayout, number: int) -> bool:
     except OSError as error:
         if reason_of(error) is not FaultReason.NO_SPACE:
             raise
-        _log.warning("control.json: REQUEST_RESUME not written, the agent thaws by its lease: %s", error)
+        _log.warning("freeze.resume_unwritten", wsid=ws.wsid, error=str(error))
         return False
     return True
 

@@ -6,18 +6,19 @@ while it waits no other one is sent.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from executor.clone.choice import identity_of
 
 PULSE_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 5.0
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class _Look(threading.Thread):
@@ -101,9 +102,9 @@ class MountWatch:
             return
         self.problem = problem
         if problem is None:
-            _log.warning("the mount answers again")
+            _log.warning("mount.usable")
         else:
-            _log.error("the mount is unusable: %s", problem)
+            _log.error("mount.unusable", error=problem)
         self._heard(problem)
 
     def _try_to_revive(self, revive: Callable[[], None]) -> None:
@@ -111,7 +112,7 @@ class MountWatch:
         try:
             revive()
         except OSError as error:
-            _log.error("the volume cannot be mounted again: %s", error)
+            _log.error("mount.not_remounted", error=str(error))
         else:
-            _log.warning("mounted again in %.1f s", time.monotonic() - begun)
+            _log.warning("mount.remounted", seconds=round(time.monotonic() - begun, 3))
             self._say(self._ask())

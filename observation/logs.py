@@ -7,50 +7,22 @@ hold (request_id, task_id, wsid, op, attempt, trace_id) is on every line. Secret
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import Processor
 
+from observation import confidential
+
 _OURS: Final = "wvs"
-_SECRET_NAMES: Final = re.compile(r"password|passwd|secret|authorization|api_?key|dsn|conninfo|cookie", re.IGNORECASE)
-_SECRET_IN_TEXT: Final = (
-    # scheme://user:password@host, and password=… of a libpq connection string
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/\s:@]*):[^@\s]*@", re.IGNORECASE), r"\1:***@"),
-    (
-        re.compile(r"(\b(?:password|passwd|secret(?:_?key)?)\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s,;&]+)", re.IGNORECASE),
-        r"\1***",
-    ),
-)
 _QUIETER: Final = {
     # A 4xx is in the access log; a 5xx comes with its traceback.
     "django.request": logging.ERROR,
     "django.server": logging.ERROR,
     "dramatiq": logging.INFO,
 }
-
-
-def _scrub(value: Any) -> Any:
-    if isinstance(value, str):
-        for pattern, replacement in _SECRET_IN_TEXT:
-            value = pattern.sub(replacement, value)
-        return value
-    if isinstance(value, dict):
-        return {key: "***" if _SECRET_NAMES.search(str(key)) else _scrub(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_scrub(item) for item in value]
-    return value
-
-
-def strike_out_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Processor: values named like a secret, and passwords inside texts and tracebacks."""
-    for key, value in event.items():
-        if not key.startswith("_"):
-            event[key] = "***" if _SECRET_NAMES.search(key) else _scrub(value)
-    return event
 
 
 def _order(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -74,11 +46,13 @@ class _Stderr(logging.StreamHandler[TextIO]):
         raise AttributeError("it is sys.stderr")
 
 
-def configure_logging(level: str, fmt: str) -> None:
+def configure_logging(level: str, fmt: str, secrets: Iterable[str] = ()) -> None:
     """Set up this process's logging; a repeat replaces the one before.
 
     `level` is debug, info, warning or error; `fmt` is json, console, or auto: console on a terminal, else json.
+    `secrets` are this process's own: wherever they stand in a line, they are struck out.
     """
+    confidential.know(secrets)
     on_terminal = fmt == "console" or (fmt == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -112,7 +86,7 @@ def _last_steps(*, on_terminal: bool) -> list[Processor]:
     steps: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
-        strike_out_secrets,
+        confidential.strike_out_secrets,
     ]
     if on_terminal:
         plain = structlog.dev.plain_traceback

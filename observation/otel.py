@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
@@ -62,6 +62,15 @@ class Otel:
     def past(self, name: str, attributes: Attributes, *, begun_at: int, ended_at: int) -> None:
         """See tracing.past."""
         self._tracer.start_span(name, attributes=attributes, start_time=begun_at).end(ended_at)
+
+    @contextmanager
+    def continued(self, parent: str) -> Iterator[None]:
+        """See tracing.continued."""
+        token = context.attach(_context(parent) or context.get_current())
+        try:
+            yield
+        finally:
+            context.detach(token)
 
     def traceparent(self) -> str:
         """See tracing.traceparent."""

@@ -49,6 +49,10 @@ class Tracing(Protocol):
         """See past()."""
         ...
 
+    def continued(self, parent: str) -> AbstractContextManager[object]:
+        """See continued()."""
+        ...
+
     def traceparent(self) -> str:
         """See traceparent()."""
         ...
@@ -129,6 +133,11 @@ def past(name: str, attributes: Attributes = _NO_ATTRIBUTES, *, begun_at: int, e
     """A span below the current one that is over already. Nanoseconds since 1970."""
     if _tracing is not None:
         _tracing.past(name, attributes, begun_at=begun_at, ended_at=ended_at)
+
+
+def continued(parent: str) -> AbstractContextManager[object]:
+    """What this thread begins meanwhile is below that span of another process's; nothing changes for an empty text."""
+    return _NOTHING if _tracing is None or not parent else _tracing.continued(parent)
 
 
 def traceparent() -> str:

@@ -79,5 +79,6 @@ def base_request(task: Task, **fields: object) -> ExecuteTask:
         timeout_seconds=float(task.timeout_seconds),
         request_id=task.request_id,
         traceparent=task.traceparent,
+        attempt=task.attempt,
         **fields,  # type: ignore[arg-type]
     )

@@ -14,6 +14,8 @@ from marshmallow.validate import OneOf
 
 from executor.addresses import Address
 from executor.durations import parse_duration
+from observation.confidential import passwords_in
+from observation.config import traces_exporter
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -38,6 +40,8 @@ class Config:
     metrics_addr: Address
     log_level: str
     log_format: str
+    traces: str
+    """none, console or otlp."""
     shutdown_timeout: float
     executor_addrs: tuple[str, ...]
     worker_threads: int
@@ -52,6 +56,11 @@ class Config:
     """How long finished tasks stay; the horizon within which an Idempotency-Key is known."""
     api_threads: int
     failpoints: str
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be written anywhere."""
+        return (self.secret_key, *passwords_in(self.db_dsn), *passwords_in(self.redis_url))
 
     @property
     def has_secure_cookies(self) -> bool:
@@ -131,6 +140,7 @@ def _read(env: FileAwareEnv) -> Config:
         metrics_addr=_address(env, "WVS_METRICS_ADDR", "127.0.0.1:9090"),
         log_level=env.str("WVS_LOG_LEVEL", "info", validate=OneOf(LOG_LEVELS)),
         log_format=env.str("WVS_LOG_FORMAT", "auto", validate=OneOf(("auto", "json", "console"))),
+        traces=traces_exporter(env),
         shutdown_timeout=_seconds(env, "WVS_SHUTDOWN_TIMEOUT", "30s"),
         executor_addrs=tuple(env.list("EXECUTOR_ADDRS", [])),
         worker_threads=env.int("WORKER_THREADS", 8),

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.checks.urls import check_url_config as check_routes
 
+from observation import tracing
 from observation.logs import configure_logging
 from tasks import waiting
 from wvs_project.config import ConfigError, get_config
@@ -24,7 +25,7 @@ try:
     _settings.refuse_exposure()
 except ConfigError as error:
     sys.exit(f"wvs: {error}")
-configure_logging(_settings.log_level, _settings.log_format)
+configure_logging(_settings.log_level, _settings.log_format, _settings.secrets)
 
 wsgi_app = "wvs_project.wsgi:application"
 bind = str(_settings.listen_addr)
@@ -57,6 +58,8 @@ def on_starting(server: Any) -> None:
 def post_worker_init(worker: ApiWorker) -> None:
     """In the worker, Django being set up. It is ready when its routes are read, not at the first request."""
     global _health
+    # Not in the master: the exporter has a thread, and no thread survives the fork.
+    tracing.start(_settings.traces, "wvs-api")
     check_routes(None)
     _health = start_health_server(_settings.metrics_addr, checks_for(_settings), listener=_metrics_listener)
     worker.on_stop = waiting.listener().release
@@ -67,3 +70,4 @@ def worker_exit(server: Any, worker: ApiWorker) -> None:
     if _health is not None:
         _health.close()
     waiting.listener().close()
+    tracing.stop()

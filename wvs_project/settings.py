@@ -15,7 +15,7 @@ from wvs_project.http.converters import SCHEMAS as PATH_SCHEMAS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 CONFIG = get_config()
-configure_logging(CONFIG.log_level, CONFIG.log_format)
+configure_logging(CONFIG.log_level, CONFIG.log_format, CONFIG.secrets)
 LOGGING_CONFIG = None
 
 SECRET_KEY = CONFIG.secret_key

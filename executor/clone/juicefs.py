@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from executor import child, tree
 from executor.child import ChildError
@@ -15,7 +16,7 @@ from executor.faults import FULL
 from executor.fence import Held
 from executor.tree import Check
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _STARTED: Final = "juicefs_process_start_time_seconds"
 _COUNTERS: Final = ("juicefs_fuse_ops_total_setxattr", "juicefs_fuse_ops_total_removexattr", _STARTED)
 _FULL_WORDS: Final = ("no space left", "quota exceeded", "disk quota")
@@ -78,7 +79,7 @@ class JuiceFSDriver:
         try:
             child.run(argv, stop=stop, check=check, lock_fd=lock_fd)
         except ChildError as error:
-            _log.warning("rmr failed, deleting one name after the other: %s", error)
+            _log.warning("delete.slow", error=str(error))
             tree.delete(path, check=check)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import structlog
+
 from executor import contract, failpoints, switch, tree
 from executor.attempt import Attempt
 from executor.contract import INITIAL_LIVE_ID, ExecutorFault, FaultReason, Outcome
@@ -12,6 +14,8 @@ from executor.descriptor import fsync_directory
 from executor.layout import OURS, WorkspaceLayout
 from wvs_agent import protocol
 from wvs_agent.protocol import Control, ControlState
+
+_log = structlog.get_logger(__name__)
 
 
 def run(attempt: Attempt) -> Outcome:
@@ -34,6 +38,7 @@ def run(attempt: Attempt) -> Outcome:
                     _place(staging / name / INITIAL_LIVE_ID, ws.live(INITIAL_LIVE_ID))
                 failpoints.hit(f"init.placed.{Path(name).name}")
             switch.point_current(ws, ws.link_target(INITIAL_LIVE_ID), staging=staging)
+            _log.info("workspace.made")
             failpoints.hit("init.switched")
     return Outcome(live_id=INITIAL_LIVE_ID, timings=attempt.timings)
 

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from executor import contract, descriptor, failpoints, manifest, switch, tree
 from executor.attempt import Attempt
 from executor.config import SWITCH_MARGIN
@@ -16,6 +18,7 @@ from executor.fence import Held
 from executor.freeze import freeze
 from executor.layout import WorkspaceLayout, snapshot_tree
 
+_log = structlog.get_logger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -114,4 +117,5 @@ def _switch_in_freeze(attempt: Attempt, held: Held, *, staged: Path | None, live
             raise
         switch.point_current(ws, ws.link_target(live.name), staging=attempt.staging)
         failpoints.hit("set_current.switched")
+    _log.info("current.switched", live_id=live.name, snapshot_id=attempt.request.snapshot_id)
     return quiet.report

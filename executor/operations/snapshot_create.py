@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from executor import descriptor, failpoints, manifest, precopy, survey, switch, tree
 from executor.attempt import Attempt
@@ -22,7 +23,7 @@ from executor.manifest import Manifest
 from executor.precopy import Precopy
 from executor.survey import Survey
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _MOVED: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 
 
@@ -46,6 +47,13 @@ def run(attempt: Attempt) -> Outcome:
             failpoints.hit("create.described")
             attempt.may_publish(held)
             switch.publish(item, ws.snapshot(request.snapshot_id), displaced=staging / "displaced")
+            _log.info(
+                "snapshot.published",
+                snapshot_id=request.snapshot_id,
+                entries=described.entries,
+                bytes=described.bytes,
+                driver=described.clone_driver,
+            )
             failpoints.hit("create.published")
     return _outcome(described, attempt=attempt, agent=agent)
 
@@ -85,7 +93,7 @@ def _copy(attempt: Attempt, held: Held, source: Path, staging: Path) -> tuple[Ma
         kept, differs = _compare(attempt, held, copy, frozen.before)
     if differs is not None and frozen.early is not None:
         # Never seen; but a snapshot that an agent's restlessness could spoil again and again would never be made.
-        _log.warning("the pre-copy is not what was frozen, cloning in a freeze: %s", differs)
+        _log.warning("precopy.differs", error=differs)
         precopy.move_away(copy, staging)
         frozen = _freeze(attempt, held, source, copy, None)
         failpoints.hit("create.resumed")

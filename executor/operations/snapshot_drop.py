@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import structlog
+
 from executor import failpoints
 from executor.attempt import Attempt
 from executor.contract import FaultReason, Outcome
 from executor.descriptor import fsync_directory
 from executor.faults import reason_of
+
+_log = structlog.get_logger(__name__)
 
 
 def run(attempt: Attempt) -> Outcome:
@@ -24,6 +28,7 @@ def run(attempt: Attempt) -> Outcome:
             if reason_of(error) is FaultReason.UNAVAILABLE:
                 raise
             return Outcome(warnings=(f"{place.name} could not be moved away: {error}",))
+        _log.info("snapshot.moved_away", snapshot_id=place.name)
         failpoints.hit("drop.moved")
         with attempt.timed("delete"):
             left = attempt.delete(attempt.staging, held, attempt.stop)

@@ -128,6 +128,7 @@ class Attempt(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     wsid: _builtins.str
     operation: Global___Operation.ValueType
@@ -139,6 +140,8 @@ class Attempt(_message.Message):
     message: _builtins.str
     request_id: _builtins.str
     traceparent: _builtins.str
+    attempt: _builtins.int
+    """The how manieth of the task, for the log."""
     def __init__(
         self,
         *,
@@ -152,10 +155,11 @@ class Attempt(_message.Message):
         message: _builtins.str = ...,
         request_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_snapshot_id", b"_snapshot_id", "_source_live_id", b"_source_live_id", "snapshot_id", b"snapshot_id", "source_live_id", b"source_live_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_id", b"_snapshot_id", "_source_live_id", b"_source_live_id", "fence", b"fence", "message", b"message", "operation", b"operation", "request_id", b"request_id", "snapshot_id", b"snapshot_id", "source_live_id", b"source_live_id", "task_id", b"task_id", "timeout_seconds", b"timeout_seconds", "traceparent", b"traceparent", "wsid", b"wsid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_snapshot_id", b"_snapshot_id", "_source_live_id", b"_source_live_id", "attempt", b"attempt", "fence", b"fence", "message", b"message", "operation", b"operation", "request_id", b"request_id", "snapshot_id", b"snapshot_id", "source_live_id", b"source_live_id", "task_id", b"task_id", "timeout_seconds", b"timeout_seconds", "traceparent", b"traceparent", "wsid", b"wsid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__snapshot_id: _TypeAlias = _typing.Literal["snapshot_id"]  # noqa: Y015
     _WhichOneofArgType__snapshot_id: _TypeAlias = _typing.Literal["_snapshot_id", b"_snapshot_id"]  # noqa: Y015

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from executor import failpoints
 from executor.local import ExecutorConfigError
+from observation import tracing
 from observation.logs import configure_logging
 from wvs_project.config import Config, ConfigError, get_config
 from wvs_project.health import checks_for, start_health_server
@@ -20,14 +21,21 @@ from wvs_project.health import checks_for, start_health_server
 class ServiceCommand(BaseCommand):
     """A long-running process in the foreground. Settings that are missing or unsafe stop it before it begins."""
 
+    service: str
+    """What its traces call it, unless OTEL_SERVICE_NAME does."""
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Check the settings, then serve until told to stop."""
         try:
             config = get_config()
             config.refuse_exposure()
             failpoints.configure(config.failpoints)
-            configure_logging(config.log_level, config.log_format)
-            self.serve(config)
+            configure_logging(config.log_level, config.log_format, config.secrets)
+            tracing.start(config.traces, self.service)
+            try:
+                self.serve(config)
+            finally:
+                tracing.stop()
         except (ConfigError, ExecutorConfigError) as error:
             raise CommandError(str(error)) from None
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from executor.contract import StopSignal
 from executor.freeze import freeze
 from executor.layout import Layout
+from observation.logs import configure_logging
 from tests.agent.scene import Limits, a_task
 
 
 def main() -> None:
+    configure_logging("warning", "json")
     root, lease = Path(sys.argv[1]), float(sys.argv[2])
     ws = Layout(root.parent).workspace(root.name)
     with freeze(ws, a_task(), Limits(freeze_lease=lease), StopSignal()) as quiet:

@@ -115,7 +115,7 @@ def _fill_in(report: Report, fleet: Fleet, storm: Storm, clients: Clients, agent
     report.answers, report.accepted, report.repeated = ledger.answers, len(ledger.accepted), ledger.repeated
     report.holds = len(holds)
     for service in fleet.executors.services:
-        report.executed[service.name] = len(fleet.log_lines(service.name, "executed in"))
+        report.executed[service.name] = len(fleet.log_lines(service.name, "execute.began"))
     report.freezes = sum(status.freezes for status in agents.seen.values())
     report.longest_standstill = agents.longest_standstill
     report.violations += [

@@ -8,10 +8,12 @@ import sys
 from executor import failpoints
 from executor.contract import ExecuteTask, OperationName, StopSignal
 from executor.local import open_local_executor
+from observation.logs import configure_logging
 from tests.executor.scene import nobody_listens
 
 
 def main() -> None:
+    configure_logging("warning", "json")
     fields = json.loads(sys.argv[2])
     request = ExecuteTask(**{**fields, "op": OperationName(fields["op"])})
     executor = open_local_executor()

@@ -9,9 +9,11 @@ from executor import failpoints
 from executor.contract import StopSignal
 from executor.local import open_local_executor
 from executor.upkeep import SweepRequest
+from observation.logs import configure_logging
 
 
 def main() -> None:
+    configure_logging("warning", "json")
     fields = json.loads(sys.argv[3])
     executor = open_local_executor()
     failpoints.configure(sys.argv[1])

@@ -225,7 +225,7 @@ def test_a_task_whose_executor_is_shut_down_is_handed_back(
         executor.start()
         thread = running(world, task)
         executor.ask_to_stop()
-        eventually(lambda: bool(executor.lines("a shutdown stops")), "its grace is over")
+        eventually(lambda: bool(executor.lines("executor.stops_runs")), "its grace is over")
         go.touch()
         thread.result(LIMIT)
         executor.wait_ended()
@@ -270,7 +270,7 @@ def test_a_cancel_and_a_time_out_reach_the_executor(fleet: Fleet, tmp_path: Path
     if why is StopReason.CANCELED:
         services.cancel_task(task_id=task.task_id, actor=ANONYMOUS, request_id="req-of-a-test")
 
-    eventually(lambda: bool(fleet.executors[0].lines("the caller is gone")), "the executor has heard of it")
+    eventually(lambda: bool(fleet.executors[0].lines("caller.gone")), "the executor has heard of it")
     go.touch()
     thread.result(LIMIT)
 

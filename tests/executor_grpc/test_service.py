@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import shutil
 import signal
@@ -186,12 +187,13 @@ def metrics_of(service: Served) -> dict[str, float]:
 
 
 def test_every_line_of_a_run_says_which_task_it_serves(service: Served, site: RemoteSite) -> None:
-    request = site.create_request()
+    request = dataclasses.replace(site.create_request(), request_id="req-mine", attempt=3)
     site.run(request)
 
-    [line] = [line for line in service.lines("executed") if line["task_id"] == request.task_id]
-    assert (line["wsid"], line["op"], line["level"]) == (site.wsid, "snapshot_create", "info")
-    assert "request_id" in line
+    events = [line["event"] for line in service.lines("") if line.get("request_id") == "req-mine"]
+    assert events == ["execute.began", "freeze.began", "freeze.ended", "snapshot.published", "execute.done"]
+    [line] = [line for line in service.lines("execute.done") if line["task_id"] == request.task_id]
+    assert (line["wsid"], line["op"], line["attempt"], line["level"]) == (site.wsid, "snapshot_create", 3, "info")
 
 
 # — how it ends —
@@ -203,7 +205,7 @@ def test_what_runs_may_finish_and_nothing_new_begins(service: Served, site: Remo
         call = Call(partial(site.run, site.create_request()))
         eventually(partial(waits_for_its_agent, site), "the run waits for its agent")
         service.ask_to_stop()
-        eventually(lambda: bool(service.lines("stopping")), "it is stopping")
+        eventually(lambda: bool(service.lines("executor.stopping")), "it is stopping")
         other = RemoteSite(plain_volume, "copy", service.addr)
         assert nobody_there(Call(partial(other.run, other.init_request())).outcome())
         assert health_of(service.addr) in (NOT_SERVING, None)
@@ -325,7 +327,7 @@ def test_its_own_mount_is_made_made_again_and_gone_at_the_end(servers: Servers, 
             site = RemoteSite(path, "juicefs", service.addr)
             site.init()
             kill_mount(processes)
-            eventually(lambda: bool(service.lines("mounted again")), "it was mounted again")
+            eventually(lambda: bool(service.lines("mount.remounted")), "it was mounted again")
             eventually(lambda: health_of(service.addr) == SERVING, "health tells of the mount")
             assert site.run(site.create_request()).entries == 0
             site.close()

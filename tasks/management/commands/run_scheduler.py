@@ -17,6 +17,7 @@ from wvs_project.db import direct_conninfo
 class Command(ServiceCommand):
     """A scheduler process in the foreground."""
 
+    service = "wvs-scheduler"
     help = (
         "Ring for due tasks whose bell was lost, rescue tasks whose worker was lost, and sweep what is left on disk, "
         "until SIGTERM or SIGINT. Of several one leads, the others stand by."

@@ -10,6 +10,7 @@ from wvs_project.config import Config
 class Command(ServiceCommand):
     """A worker process in the foreground."""
 
+    service = "wvs-worker"
     help = "Serve tasks until SIGTERM or SIGINT; running ones may finish within WORKER_SHUTDOWN_TIMEOUT."
 
     def serve(self, config: Config) -> None:
