@@ -48,7 +48,7 @@ class Run:
                 self._measure(benchmark, site, measured)
         except Exception as error:
             traceback.print_exc()
-            measured.error = f"{type(error).__name__}: {error}"
+            measured.error = " ".join(f"{type(error).__name__}: {error}".split())[-400:]
         finally:
             measured.seconds = time.monotonic() - began
             self.report.write(self._out)

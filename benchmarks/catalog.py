@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from benchmarks import api_latency, throughput
 from benchmarks.rows import Row
 from benchmarks.site import Site
 
@@ -21,6 +22,9 @@ class Benchmark:
     """Whether it means nothing where the workspaces lie in a plain directory."""
 
 
-_ALL: tuple[Benchmark, ...] = ()
+_ALL: Final = (
+    Benchmark("api", "POST, GET and list, beside a bare DRF view", api_latency.rows),
+    Benchmark("throughput", "no-op tasks a second, beside procrastinate and Dramatiq", throughput.rows),
+)
 
 BENCHMARKS: Final[Mapping[str, Benchmark]] = {benchmark.name: benchmark for benchmark in _ALL}

@@ -46,7 +46,7 @@ def prepare(workspaces: int) -> None:
 
 def submit(workspaces: int, tasks: int) -> None:
     """So many switches, in turn over so many workspaces. `fresh`: the executor is called, though they are there."""
-    known = Snapshot.objects.filter(workspace_id__startswith=_PREFIX).order_by("workspace_id")[:workspaces]
+    known = Snapshot.objects.filter(workspace__wsid__startswith=_PREFIX).order_by("workspace_id")[:workspaces]
     switches = [(snapshot.workspace_id, snapshot.snapshot_id) for snapshot in known]
     submitted = []
     for number in range(tasks):

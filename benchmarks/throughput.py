@@ -69,11 +69,9 @@ class Queues:
         module = f"benchmarks.rivals.{name}_side"
         if name == "procrastinate":
             self._program(module, "fill", str(workspaces), str(tasks))
-            said = self._program(module, "work", self._threads)
         else:
             self._program(module, "fill", str(tasks))
-            said = self._program(module, "work", self._threads, str(tasks))
-        done = json.loads(said)
+        done = json.loads(self._program(module, "work", self._threads, str(tasks)))
         if done["jobs"] != tasks:
             raise Failed(f"{name} did {done['jobs']} of {tasks} jobs")
         return tasks / float(done["seconds"])

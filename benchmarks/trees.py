@@ -31,10 +31,15 @@ def bare_clone(source: Path, aside: Path) -> float:
     """Seconds of `juicefs clone -p` into a new name below `aside`, which is removed again."""
     copy = aside / uuid.uuid4().hex
     began = time.monotonic()
-    subprocess.run([juicefs_program(), "clone", "-p", source, copy], check=True, capture_output=True)
+    clone_to(source, copy)
     took = time.monotonic() - began
     remove(copy)
     return took
+
+
+def clone_to(source: Path, copy: Path, *options: str) -> None:
+    """`juicefs clone -p`."""
+    subprocess.run([juicefs_program(), "clone", "-p", *options, source, copy], check=True, capture_output=True)
 
 
 def remove(tree: Path) -> None:

@@ -1,12 +1,13 @@
 """Procrastinate's side of the queue's benchmark: jobs that do nothing, one at a time within a workspace, as WVS has it.
 
-`fill WORKSPACES JOBS`, then `work THREADS`, which ends when the queue is empty and prints the seconds from the first
-job's start to the last one's end, as the database has them.
+`fill WORKSPACES JOBS`, then `work THREADS JOBS`, which ends when so many are done and prints the seconds from the first
+one's start to the last one's end, as the database has them.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from typing import Final
@@ -18,6 +19,7 @@ from psycopg.conninfo import make_conninfo
 from benchmarks.stack import setting
 
 _SCHEMA: Final = "procrastinate"
+_PULSE: Final = 0.05
 _TIMES: Final = """
 SELECT count(*) FILTER (WHERE type = 'succeeded'), EXTRACT(EPOCH FROM max(at) FILTER (WHERE type = 'succeeded')
      - min(at) FILTER (WHERE type = 'started'))::float8 FROM procrastinate_events
@@ -29,15 +31,15 @@ def conninfo() -> str:
     return make_conninfo(setting("WVS_DB_DSN"), options=f"-c search_path={_SCHEMA}")
 
 
-def app_on(dsn: str, size: int) -> procrastinate.App:
-    """With that many connections, so that nobody waits for one."""
+def app_on(dsn: str, size: int, done: list[int]) -> procrastinate.App:
+    """With that many connections, so that nobody waits for one. The job is an ordinary function, which gets a thread."""
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn, min_size=size, max_size=size))
+
+    def nothing(number: int) -> None:
+        done.append(number)
+
     app.task(name="nothing")(nothing)
     return app
-
-
-def nothing(number: int) -> None:
-    """The job: an ordinary function, which gets a thread."""
 
 
 def fill(workspaces: int, jobs: int) -> None:
@@ -45,15 +47,26 @@ def fill(workspaces: int, jobs: int) -> None:
     with psycopg.connect(conninfo(), autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
         connection.execute(f"CREATE SCHEMA {_SCHEMA}")
-    with app_on(conninfo(), 1).open() as app:
+    with app_on(conninfo(), 1, []).open() as app:
         app.schema_manager.apply_schema()
         for number in range(jobs):
             app.configure_task("nothing", lock=f"workspace-{number % workspaces}").defer(number=number)
 
 
-def work(threads: int) -> None:
-    """One process, until nothing is left."""
-    app_on(conninfo(), threads + 2).run_worker(concurrency=threads, wait=False, delete_jobs="never")
+async def drain(threads: int, jobs: int) -> None:
+    """A worker until so many are done; then it is told to end, and ends what it has begun."""
+    done: list[int] = []
+    async with app_on(conninfo(), threads + 2, done).open_async() as app:
+        worker = asyncio.create_task(app.run_worker_async(concurrency=threads, install_signal_handlers=False))
+        while len(done) < jobs and not worker.done():
+            await asyncio.sleep(_PULSE)
+        worker.cancel()
+        await asyncio.wait([worker])
+
+
+def work(threads: int, jobs: int) -> None:
+    """One process, until all are done."""
+    asyncio.run(drain(threads, jobs))
     with psycopg.connect(conninfo(), autocommit=True) as connection:
         row = connection.execute(_TIMES).fetchone()
         connection.execute(f"DROP SCHEMA {_SCHEMA} CASCADE")
