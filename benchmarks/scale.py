@@ -137,6 +137,7 @@ def measure(place: Place, sizes: Sequence[int], rounds: int, only: str = "") -> 
                 _say("measuring …")
                 for side in sides:
                     side.forget()
+                _refuse_unequal_rows(sides[0], sides[1], chosen)
             for probe in chosen:
                 for side in sides if number % 2 else reversed(sides):
                     side.run(probe)
@@ -144,10 +145,15 @@ def measure(place: Place, sizes: Sequence[int], rounds: int, only: str = "") -> 
             yield _row(sides[0], sides[1], probe, small)
 
 
+def _refuse_unequal_rows(small: SideProcess, large: SideProcess, chosen: Sequence[int]) -> None:
+    for probe in chosen:
+        if small.rows[probe] != large.rows[probe]:
+            what = f"{large.probes[probe]}: {small.rows[probe]} rows and {large.rows[probe]}"
+            raise RuntimeError(f"{what} cannot be compared")
+
+
 def _row(small: SideProcess, large: SideProcess, probe: int, size: int) -> Row:
     what = large.probes[probe]
-    if small.rows[probe] != large.rows[probe]:
-        raise RuntimeError(f"{what}: {small.rows[probe]} rows and {large.rows[probe]} cannot be compared")
     return Row(
         what=what,
         unit="ms",

@@ -70,6 +70,7 @@ def fill(superuser_dsn: str, size: Size) -> None:
 
 
 def _statements(size: Size) -> Iterator[sql.Composed | sql.SQL]:
+    rare_every = min(500, (size.finished - size.workspaces) // (RARE + 2))
     numbers: dict[str, int | str] = {
         "workspaces": size.workspaces,
         "of_a_team": max(1, size.workspaces // (RARE + 2)),
@@ -81,7 +82,7 @@ def _statements(size: Size) -> Iterator[sql.Composed | sql.SQL]:
         "active": size.workspaces - 3 * RARE - 2,
         "busy": size.workspaces,
         "busy_every": (size.finished - size.workspaces) // BUSY_TASKS,
-        "rare_every": max(1, min(500, (size.finished - size.workspaces) // (RARE + 2))),
+        "rare_every": rare_every - 1 + rare_every % 2,  # odd: of every op
         "busy_snapshot": BUSY_SNAPSHOT,
         "error": json.dumps(_ERROR),
     }
