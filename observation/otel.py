@@ -63,6 +63,10 @@ class Otel:
         """See tracing.past."""
         self._tracer.start_span(name, attributes=attributes, start_time=begun_at).end(ended_at)
 
+    def fail(self, why: str) -> None:
+        """See tracing.fail."""
+        _OtelSpan(trace.get_current_span()).fail(why)
+
     @contextmanager
     def continued(self, parent: str) -> Iterator[None]:
         """See tracing.continued."""

@@ -49,6 +49,10 @@ class Tracing(Protocol):
         """See past()."""
         ...
 
+    def fail(self, why: str) -> None:
+        """See fail()."""
+        ...
+
     def continued(self, parent: str) -> AbstractContextManager[object]:
         """See continued()."""
         ...
@@ -133,6 +137,12 @@ def past(name: str, attributes: Attributes = _NO_ATTRIBUTES, *, begun_at: int, e
     """A span below the current one that is over already. Nanoseconds since 1970."""
     if _tracing is not None:
         _tracing.past(name, attributes, begun_at=begun_at, ended_at=ended_at)
+
+
+def fail(why: str) -> None:
+    """The current span went wrong, though nothing is raised through it."""
+    if _tracing is not None:
+        _tracing.fail(why)
 
 
 def continued(parent: str) -> AbstractContextManager[object]:

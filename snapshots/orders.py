@@ -38,7 +38,9 @@ class OrdersChore(Chore):
         """Raises Stopped. An order that was cut short is done again: both kinds can be."""
         for order in list(Order.objects.open()):
             tools.stop.check()
-            _do(order, tools)
+            # Who asked for it finds it in all logs, the executor's too.
+            with structlog.contextvars.bound_contextvars(request_id=order.request_id, wsid=order.workspace_id):
+                _do(order, tools)
 
 
 def _do(order: Order, tools: Tools) -> None:
@@ -54,7 +56,7 @@ def _do(order: Order, tools: Tools) -> None:
         order.end(error=f"{fault.reason}: {fault.message}")
     else:
         order.end(outcome=outcome)
-    log.info("order.ended", order=order.order_id, kind=order.kind, wsid=order.workspace_id)
+    log.info("order.ended", order=order.order_id, kind=order.kind)
 
 
 def _detach(order: Order, tools: Tools) -> dict[str, Any]:

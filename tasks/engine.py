@@ -7,8 +7,7 @@ RUN(wsid) is held from before the claim until after apply; STATE and row locks o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -28,7 +27,8 @@ from executor.contract import (
     StopReason,
     StopSignal,
 )
-from tasks import doorbell, settlement
+from observation import tracing
+from tasks import doorbell, settlement, story
 from tasks.locks import Guard, GuardPool, hold_state
 from tasks.models import Task
 from tasks.operations import NoOp, Operation, Refused
@@ -89,26 +89,25 @@ class Engine:
 
     def serve(self, wsid: str) -> None:
         """Answer a bell. Never raises: whatever goes wrong, the table says what is to be done next."""
-        try:
-            self._serve(wsid)
-        except (DatabaseError, InterfaceError, psycopg.Error, WvsError, GuardLost) as error:
-            log.warning("serve.interrupted", wsid=wsid, error=str(error))
-            connection.close()
-        except Exception:
-            log.exception("serve.failed", wsid=wsid)
-            connection.close()
+        with structlog.contextvars.bound_contextvars(wsid=wsid):
+            try:
+                self._serve(wsid)
+            except Exception as error:
+                _interrupted(error)
 
     def _serve(self, wsid: str) -> None:
         until = time.monotonic() + SECONDS_PER_BELL
         for _ in range(TASKS_PER_BELL):
             if self._stopping or time.monotonic() > until:
                 break
+            looked_at = time.time_ns()
             guard = self._guards.acquire(wsid)
             if guard is None:
                 # Whoever holds it looks again after letting go.
                 return
             try:
-                self._run_head(wsid, guard)
+                if not self._run_head(wsid, guard, (looked_at, time.time_ns())):
+                    return
             finally:
                 self._guards.release(guard)
             # Released first, then looked: a task inserted meanwhile found the lock taken and its bell was for nothing.
@@ -116,12 +115,21 @@ class Engine:
                 return
         doorbell.ring(wsid)
 
-    def _run_head(self, wsid: str, guard: Guard) -> None:
+    def _run_head(self, wsid: str, guard: Guard, locked: tuple[int, int]) -> bool:
+        """False: it was interrupted, and the table says what is to be done next."""
         failpoints.hit("engine.guard.taken")
         run = self._claim(wsid)
-        if run is not None:
-            failpoints.hit("engine.claim.committed")
-            self._execute(run, guard)
+        if run is None:
+            return True
+        with story.serving(run.task), story.execution(run.task, locked=locked) as span:
+            try:
+                failpoints.hit("engine.claim.committed")
+                self._execute(run, guard)
+            except Exception as error:
+                span.fail(type(error).__name__)
+                _interrupted(error)
+                return False
+        return True
 
     # — claim —
 
@@ -149,7 +157,11 @@ class Engine:
             return Run(task, operation, operation.request(task), probe_first=True)
         task.move(Status.RUNNING, fence=fence, started_at=ClockTimestamp(), attempt=task.attempt + 1)
         failpoints.hit("engine.claim.running")
-        return _prepare(task, operation)
+        run = _prepare(task, operation)
+        if run is None:
+            with story.execution(task) as span:
+                span.note({"wvs.ended_by": "prepare", "wvs.status": task.status})
+        return run
 
     # — execute —
 
@@ -187,10 +199,10 @@ class Engine:
         """Call the executor under supervision; what to write about it. Raises GuardLost."""
         stop = StopSignal()
         deadline = time.monotonic() + run.task.timeout_seconds
-        watched = Watched(run.task.task_id, guard, stop, deadline, cancelable)
+        watched = Watched(run.task.task_id, guard, stop, deadline, cancelable, story.fields_of(run.task))
         self._supervisor.watch(watched)
         try:
-            with _logging_as(run.task):
+            with story.serving(run.task):
                 return self._ask(run, partial(call, stop=stop))
         finally:
             self._supervisor.unwatch(watched)
@@ -203,8 +215,10 @@ class Engine:
         try:
             outcome = call()
         except Stopped as stopped:
+            tracing.fail(stopped.reason)
             return self._after_stop(run, stopped.reason)
         except ExecutorFault as fault:
+            tracing.fail(fault.reason)
             log.warning("execute.failed", reason=fault.reason, error=fault.message, unknown=fault.outcome_unknown)
             return self._after_fault(fault)
         except Exception as error:
@@ -253,13 +267,13 @@ def _NOTHING_PUBLISHED(row: Task) -> None:  # noqa: N802 — a constant that has
     raise AssertionError("a probe's empty answer is no decision")
 
 
-@contextmanager
-def _logging_as(task: Task) -> Iterator[None]:
-    """Every line that is logged meanwhile says which task it serves."""
-    with structlog.contextvars.bound_contextvars(
-        request_id=task.request_id, task_id=task.task_id, wsid=task.workspace_id, op=task.op, attempt=task.attempt
-    ):
-        yield
+def _interrupted(error: Exception) -> None:
+    """Say it where it is known whom it served."""
+    if isinstance(error, DatabaseError | InterfaceError | psycopg.Error | WvsError | GuardLost):
+        log.warning("serve.interrupted", error=str(error))
+    else:
+        log.error("serve.failed", exc_info=error)
+    connection.close()
 
 
 def _next_attempt(task: Task, operation: Operation) -> Run | None:

@@ -7,6 +7,8 @@ from typing import Final
 
 from django.db import connection
 
+from tasks import story
+
 # Steps from workspace to workspace through the index tasks_live_by_seq, so the cost follows the number of busy
 # workspaces and not the number of waiting tasks.
 HEADS: Final = """
@@ -20,6 +22,7 @@ WITH RECURSIVE busy(wsid) AS (
 SELECT head.task_id, head.wsid, head.status, head.fence,
        EXTRACT(EPOCH FROM head.next_run_at - clock_timestamp())::float8,
        head.status = 'FAILED',
+       head.request_id, head.op, head.attempt, head.traceparent,
        COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - head.started_at)::float8 - head.timeout_seconds, 0)
 FROM busy CROSS JOIN LATERAL (
     SELECT * FROM tasks t WHERE t.wsid = busy.wsid AND t.status IN ('PENDING', 'RUNNING', 'FAILED')
@@ -38,8 +41,24 @@ class Head:
     fence: int | None
     due_in: float
     begun_before: bool
+    request_id: str
+    op: str
+    attempt: int
+    traceparent: str
     past_deadline: float
     """Seconds since its worker should have stopped it; means something of a RUNNING one only."""
+
+    @property
+    def about(self) -> dict[str, object]:
+        """For the log."""
+        return story.fields(
+            request_id=self.request_id,
+            task_id=self.task_id,
+            wsid=self.wsid,
+            op=self.op,
+            attempt=self.attempt,
+            traceparent=self.traceparent,
+        )
 
 
 def heads() -> list[Head]:

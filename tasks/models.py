@@ -9,7 +9,7 @@ from django.db import models, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.fields.json import KeyTextTransform
 
-from tasks import bells, metrics
+from tasks import bells, metrics, story
 from tasks.querysets import TaskQuerySet
 from tasks.states import FINISHED, LIVE, TRANSITIONS, Status
 from wvs_project.db import ClockTimestamp, CompositeForeignKey, Nextval
@@ -191,12 +191,13 @@ class Task(models.Model):
         """The status as its enumeration."""
         return Status(self.status)
 
-    def move(self, to: Status, **fields: Any) -> None:
+    def move(self, to: Status, *, event: str | None = None, **fields: Any) -> None:
         """The only writer of `status`: compare-and-set on the status and the fence this object was read with (G9).
 
         `fields` are written with it. A move to a finished state stamps ended_at and rings for those who wait for it
-        when the transaction commits. Raises LostRace when the row is no longer as this object says; an edge that the
-        table does not have is refused by PostgreSQL.
+        when the transaction commits. Then it is told to the log, too, as `event` where that says more than the state.
+        Raises LostRace when the row is no longer as this object says; an edge that the table does not have is refused
+        by PostgreSQL.
         """
         if to.is_finished:
             fields |= {"ended_at": ClockTimestamp(), "outcome_unknown": False}
@@ -207,6 +208,7 @@ class Task(models.Model):
         for name, value in fields.items():
             if not hasattr(value, "resolve_expression"):
                 setattr(self, name, value)
+        story.tell_on_commit(self, event or story.EVENTS[to], error=fields.get("error"))
         if to.is_finished:
             bells.announce_finish(self.pk)
             transaction.on_commit(metrics.TASKS.labels(op=self.op, status=to.value).inc)

@@ -163,30 +163,25 @@ class Scheduler:
                 self._rescue_if_lost(head)
             elif head.past_deadline > HUNG_SECONDS:
                 # Its guard goes, and with it the lock: the next beat rescues. The fence keeps it from writing.
-                log.error("worker.hangs", task_id=head.task_id, wsid=head.wsid, past_deadline=head.past_deadline)
+                log.error("worker.hangs", past_deadline=head.past_deadline, **head.about)
                 terminate_backend(holder)
 
     def _rescue_if_lost(self, head: Head) -> None:
         guard = self._guards.acquire(head.wsid)
         if guard is None:
             return
-        rescued = False
         try:
-            rescued = self._rescue(head)
+            self._rescue(head)
         except WvsError as error:
-            log.warning("scheduler.locked_out", wsid=head.wsid, error=error.message)
+            log.warning("scheduler.locked_out", error=error.message, **head.about)
         finally:
             self._guards.release(guard)
-        if rescued:
-            log.warning("task.rescued", task_id=head.task_id, wsid=head.wsid)
         # Whoever was refused RUN meanwhile had a bell for nothing.
         self._ring(head.wsid)
 
     @transaction.atomic
-    def _rescue(self, head: Head) -> bool:
+    def _rescue(self, head: Head) -> None:
         hold_state(head.wsid)
         task = Task.objects.select_for_update().filter(pk=head.task_id, status=Status.RUNNING, fence=head.fence).first()
-        if task is None:
-            return False
-        settlement.rescue(task, backoff_base=self._backoff_base, actor=self._actor)
-        return True
+        if task is not None:
+            settlement.rescue(task, backoff_base=self._backoff_base, actor=self._actor)

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
-from tasks import bells, doorbell
+from observation import tracing
+from tasks import bells, doorbell, story
 from tasks.audit import Actor, record
 from tasks.idempotency import IdempotencyToken, request_hash
 from tasks.locks import hold_state
@@ -95,7 +96,7 @@ def submit_task(
         idempotency_key=token.key,
         request_hash=token.request_hash,
         request_id=token.request_id,
-        traceparent=token.traceparent,
+        traceparent=token.traceparent or tracing.traceparent(),
         actor=actor.as_json(),
     )
     record(
@@ -106,6 +107,7 @@ def submit_task(
         task_id=task.task_id,
         after={"status": task.status, **params},
     )
+    story.tell_on_commit(task, story.SUBMITTED)
     doorbell.ring_on_commit(wsid)
     return task
 
@@ -179,6 +181,7 @@ def _request_cancel(task: Task) -> None:
     Task.objects.filter(pk=task.pk).update(cancel_requested=True, next_run_at=ClockTimestamp())
     task.cancel_requested = True
     bells.announce_cancel(task.task_id)
+    story.tell_on_commit(task, story.CANCEL_REQUESTED)
     if task.state is Status.FAILED:
         doorbell.ring_on_commit(task.workspace_id)
 

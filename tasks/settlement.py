@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from executor import failpoints
 from executor.contract import ExecutorFault, FaultReason, Outcome
-from tasks import bells, doorbell
+from tasks import bells, doorbell, story
 from tasks.audit import Actor, record
 from tasks.locks import hold_state
 from tasks.models import Task
@@ -123,11 +123,12 @@ def hand_back(task: Task) -> None:
     """RUNNING → FAILED, due at once and its attempt given back: the worker has to go (G12)."""
     if task.outcome_unknown:
         # It was being probed: no attempt was begun.
-        task.move(Status.FAILED, next_run_at=ClockTimestamp())
+        task.move(Status.FAILED, event=story.HANDED_BACK, next_run_at=ClockTimestamp())
     elif task.cancel_requested and not operation_for(task.op).irrevocable:
         cancel(task)
     else:
-        task.move(Status.FAILED, attempt=task.attempt - 1, next_run_at=ClockTimestamp())
+        returned = {"attempt": task.attempt - 1, "next_run_at": ClockTimestamp()}
+        task.move(Status.FAILED, event=story.HANDED_BACK, **returned)
     doorbell.ring_on_commit(task.workspace_id)
 
 
@@ -187,7 +188,9 @@ def rescue(task: Task, *, backoff_base: float, actor: Actor) -> None:
     """
     error = error_json(FaultReason.WORKER_LOST, "the worker was lost; the task will be probed", attempt=task.attempt)
     at_once = task.cancel_requested or task.attempt >= task.max_attempts
-    _wait_for_probe(task, error, due=ClockTimestamp() if at_once else _later(task, backoff_base=backoff_base))
+    due = ClockTimestamp() if at_once else _later(task, backoff_base=backoff_base)
+    with story.rescue(task):
+        _wait_for_probe(task, error, due=due, event=story.RESCUED)
     record(
         action="task.rescue",
         wsid=task.workspace_id,
@@ -200,8 +203,8 @@ def rescue(task: Task, *, backoff_base: float, actor: Actor) -> None:
     )
 
 
-def _wait_for_probe(task: Task, error: Json, *, due: object) -> None:
-    task.move(Status.FAILED, error=storable(error), outcome_unknown=True, next_run_at=due)
+def _wait_for_probe(task: Task, error: Json, *, due: object, event: str | None = None) -> None:
+    task.move(Status.FAILED, event=event, error=storable(error), outcome_unknown=True, next_run_at=due)
     bells.announce_work(task.workspace_id)
 
 

@@ -13,7 +13,8 @@ import select
 import threading
 import time
 import weakref
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -40,6 +41,8 @@ class Watched:
     stop: StopSignal
     deadline: float
     cancelable: bool
+    about: Mapping[str, object] = field(default_factory=dict)
+    """Whom it serves, for the log."""
 
 
 class Supervisor:
@@ -132,7 +135,7 @@ class Supervisor:
     def _check_guard(self, run: Watched) -> None:
         with self._lock:
             if self._runs.get(run.task_id) is run and run.guard.is_lost():
-                log.error("guard.lost", task_id=run.task_id)
+                log.error("guard.lost", **{"task_id": run.task_id, **run.about})
                 run.stop.stop(StopReason.GUARD_LOST)
                 # Its socket stays readable for ever: nothing more to hear from it.
                 self._runs.pop(run.task_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from rest_framework.response import Response
 
 from tasks.audit import ANONYMOUS, Actor
@@ -13,6 +14,8 @@ from tasks.services import Accepted
 from wvs_project.errors import ErrorCode, WvsError
 from wvs_project.http.views import Call
 from wvs_project.ids import matches
+
+log = structlog.get_logger(__name__)
 
 
 def token_of(call: Call) -> IdempotencyToken:
@@ -39,4 +42,8 @@ def accepted(write: Accepted, body: Mapping[str, Any]) -> Response:
     headers = {"Location": f"/v1/tasks/{write.task.task_id}"}
     if write.replayed:
         headers["Idempotent-Replayed"] = "true"
+        task = write.task
+        log.info(
+            "task.replayed", task_id=task.task_id, wsid=task.workspace_id, op=task.op, first_request_id=task.request_id
+        )
     return Response(body, status=202, headers=headers)

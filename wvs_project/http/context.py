@@ -1,4 +1,4 @@
-"""What came with a request besides its body: its id and the trace it belongs to (SPEC §4, §11)."""
+"""What came with a request besides its body: its id and the trace it belongs to (SPEC §4, §11); what it came to."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Final
 from django.http import HttpRequest
 from rest_framework.request import Request
 
+from observation import tracing
 from wvs_project.ids import REQUEST_ID_PATTERN, matches, new_request_id
 
 _REQUEST_ID: Final = "wvs.request_id"
-# W3C Trace Context, version 00 and what later versions keep of it.
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_ERROR_CODE: Final = "wvs.error_code"
+_ROUTE_VARIABLE: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 
 AnyRequest = HttpRequest | Request
 
@@ -28,12 +29,28 @@ def request_id_of(request: AnyRequest) -> str:
 
 
 def traceparent_of(request: AnyRequest) -> str:
+    """For what this request asks for: its own span, or what it came with; the empty string if there is neither."""
+    return tracing.traceparent() or given_traceparent_of(request)
+
+
+def given_traceparent_of(request: AnyRequest) -> str:
     """The traceparent header if it is one, else the empty string."""
-    given = request.META.get("HTTP_TRACEPARENT", "")
-    return given if _TRACEPARENT.fullmatch(given) else ""
+    given = str(request.META.get("HTTP_TRACEPARENT", ""))
+    return given if tracing.is_traceparent(given) else ""
 
 
-def trace_id_of(request: AnyRequest) -> str | None:
-    """The trace's id, for the log."""
-    match = _TRACEPARENT.fullmatch(request.META.get("HTTP_TRACEPARENT", ""))
-    return match[1] if match else None
+def note_error_code(request: AnyRequest, code: str) -> None:
+    """It was answered with this WVS code."""
+    request.META[_ERROR_CODE] = code
+
+
+def error_code_of(request: AnyRequest) -> str | None:
+    """The WVS code that it was answered with."""
+    code = request.META.get(_ERROR_CODE)
+    return None if code is None else str(code)
+
+
+def route_of(request: HttpRequest) -> str:
+    """The route that it took, as `/v1/workspaces/{wsid}`: never an id, so that there are few. Empty: none."""
+    match = request.resolver_match
+    return "" if match is None else "/" + _ROUTE_VARIABLE.sub(r"{\1}", match.route).strip("^$")

@@ -18,7 +18,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from wvs_project.errors import ErrorCode, WvsError
-from wvs_project.http.context import request_id_of
+from wvs_project.http.context import note_error_code, request_id_of
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +59,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
     failure = failure_of(exc)
     if failure is None:
         return None
+    note_error_code(context["request"], failure.code.code)
     return Response(failure.body(request_id_of(context["request"])), failure.status, headers=failure.headers())
 
 
@@ -105,6 +106,7 @@ def _database_failure(exc: OperationalError | InterfaceError) -> Failure:
 
 
 def _answer(request: HttpRequest, status: int, code: ErrorCode, message: str) -> JsonResponse:
+    note_error_code(request, code.code)
     return JsonResponse(Failure(status, code, message).body(request_id_of(request)), status=status)
 
 
