@@ -32,6 +32,9 @@ _OPTIONS: Final = (
     "--no-syslog",
     "--no-color",
 )
+# What an operator deletes by mistake, and what a database restored to an earlier point still names, is there for so
+# long: at least the window of that restore (SPEC §2, §11).
+_TRASH_DAYS: Final = 14
 _PR_SET_PDEATHSIG: Final = 1
 _PRCTL: Final = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -56,10 +59,10 @@ class OwnMount:
         if store is None:
             return
         bucket = f"{store.endpoint.rstrip('/')}/{store.bucket}"
-        argv = [str(self._program), "format", "--storage", "minio", "--bucket", bucket, "--no-update", "--no-color"]
+        options = ["--storage", "minio", "--bucket", bucket, f"--trash-days={_TRASH_DAYS}", "--no-update", "--no-color"]
         keys = {"ACCESS_KEY": store.access_key, "SECRET_KEY": store.secret_key}
         done = subprocess.run(
-            [*argv, self._volume.meta_url, _NAME],
+            [str(self._program), "format", *options, self._volume.meta_url, _NAME],
             env={**self._environment(), **keys},
             capture_output=True,
             text=True,
@@ -81,7 +84,9 @@ class OwnMount:
                 raise OSError(f"{self._path} is mounted already, and alive: JFS_META_URL must not be given then")
             _detach(self._path)
         self._path.mkdir(parents=True, exist_ok=True)
-        argv = [str(self._program), "mount", *_OPTIONS, self._volume.meta_url, str(self._path)]
+        shown_at = self._volume.metrics_addr
+        metrics = [f"--metrics={shown_at}"] if shown_at else []
+        argv = [str(self._program), "mount", *_OPTIONS, *metrics, self._volume.meta_url, str(self._path)]
         # Its log goes where ours goes.
         self._process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, env=self._environment(), process_group=0, preexec_fn=_in_child(os.getpid())

@@ -41,6 +41,8 @@ class OwnVolume:
     meta_password: str
     store: ObjectStore | None
     """Given: the volume is made if it is not there."""
+    metrics_addr: Address | None = None
+    """Where the mount shows its own metrics; None: where JuiceFS does by itself, 127.0.0.1:9567."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,9 @@ def _refuse_exposure(config: ServiceConfig) -> None:
     exposed = [] if config.tls or config.grpc_addr.is_loopback else [f"EXECUTOR_GRPC_ADDR={config.grpc_addr}"]
     if not config.metrics_addr.is_loopback:
         exposed.append(f"EXECUTOR_METRICS_ADDR={config.metrics_addr}")
+    of_mount = config.volume.metrics_addr if config.volume else None
+    if of_mount is not None and not of_mount.is_loopback:
+        exposed.append(f"EXECUTOR_MOUNT_METRICS_ADDR={of_mount}")
     if exposed:
         raise ExecutorConfigError(
             f"{', '.join(exposed)}: plaintext is for loopback only. Bind to 127.0.0.1, or give EXECUTOR_TLS_CA, "
@@ -142,7 +147,9 @@ def _volume(env: FileAwareEnv) -> OwnVolume | None:
     if not given:
         return None
     meta_url, password = split_password(given)
-    return OwnVolume(meta_url, env.str("META_PASSWORD", "") or password, _store(env))
+    metrics = "EXECUTOR_MOUNT_METRICS_ADDR"
+    shown_at = _address(env, metrics, "") if env.str(metrics, "") else None
+    return OwnVolume(meta_url, env.str("META_PASSWORD", "") or password, _store(env), shown_at)
 
 
 def _store(env: FileAwareEnv) -> ObjectStore | None:
