@@ -52,7 +52,7 @@ def fields_of(task: Task) -> dict[str, object]:
         request_id=task.request_id,
         task_id=task.task_id,
         wsid=task.workspace_id,
-        op=task.op,
+        op=str(task.op),
         attempt=task.attempt,
         traceparent=task.traceparent,
     )
@@ -106,6 +106,6 @@ def attributes_of(task: Task) -> Attributes:
         "wvs.request_id": task.request_id,
         "wvs.task_id": task.task_id,
         "wvs.wsid": task.workspace_id,
-        "wvs.op": task.op,
+        "wvs.op": str(task.op),
         "wvs.attempt": task.attempt,
     }
