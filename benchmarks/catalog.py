@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks import api_latency, throughput
+from benchmarks import api_latency, drop, idle, many_workspaces, recovery, throughput
 from benchmarks.rows import Row
 from benchmarks.site import Site
 
@@ -25,6 +25,12 @@ class Benchmark:
 _ALL: Final = (
     Benchmark("api", "POST, GET and list, beside a bare DRF view", api_latency.rows),
     Benchmark("throughput", "no-op tasks a second, beside procrastinate and Dramatiq", throughput.rows),
+    Benchmark(
+        "many", "snapshots over many workspaces, beside the bare clones", many_workspaces.rows, needs_juicefs=True
+    ),
+    Benchmark("recovery", "a killed worker's task is rescued; a canceled clone is dead", recovery.rows),
+    Benchmark("idle", "what a stack costs that has nothing to do", idle.rows),
+    Benchmark("drop", "beside a bare rmr, and the API meanwhile", drop.rows, needs_juicefs=True),
 )
 
 BENCHMARKS: Final[Mapping[str, Benchmark]] = {benchmark.name: benchmark for benchmark in _ALL}

@@ -1,7 +1,6 @@
-"""How long a drop takes, POST → SUCCEEDED, beside a bare `juicefs rmr` of the same tree, and what the API does meanwhile.
+"""How long a drop takes, POST → SUCCEEDED, beside a bare `juicefs rmr` of the same tree, and the API meanwhile.
 
-In turn: a drop, the API idle, a bare rmr. While the drops run a client asks for a task again and again; it does the same
-for as long while nothing runs.
+In turn: nothing, a drop, a bare rmr. A client asks for a task again and again during the first two.
 """
 
 from __future__ import annotations

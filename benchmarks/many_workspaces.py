@@ -1,6 +1,6 @@
 """Many snapshots of small trees over many workspaces, as fast as they go, beside the bare clones four at a time.
 
-All are asked for at once. From the first POST to the last SUCCEEDED, in the same run as the bare clones of the same trees.
+All are asked for at once: from the first POST to the last SUCCEEDED. The bare clones are of the same trees.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from benchmarks.stack import Client
 from wvs_project.stack.config import SOURCES, read_stack_config
+from wvs_project.stack.postgres import PostgresServer
 from wvs_project.stack.processes import Child, Command
 from wvs_project.stack.programs import Program
 from wvs_project.stack.servers import JUICEFS
@@ -45,6 +46,22 @@ class Site:
     def dsn(self) -> str:
         """WVS's database, as its own role."""
         return self.environment["WVS_DB_DSN"]
+
+    @property
+    def superuser_dsn(self) -> str:
+        """Of the embedded PostgreSQL, to change its settings."""
+        return self._postgres.superuser_dsn
+
+    @property
+    def postgres_data(self) -> Path:
+        """Where the embedded PostgreSQL's processes work."""
+        return self._postgres.data
+
+    @property
+    def _postgres(self) -> PostgresServer:
+        server = self.stack.service("postgres")
+        assert isinstance(server, PostgresServer)
+        return server
 
     @property
     def mount(self) -> Path:

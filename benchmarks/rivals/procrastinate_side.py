@@ -1,7 +1,7 @@
-"""Procrastinate's side of the queue's benchmark: jobs that do nothing, one at a time within a workspace, as WVS has it.
+"""Procrastinate's side of the queue's benchmark: jobs that do nothing, in any order, or one at a time within a lock.
 
-`fill WORKSPACES JOBS`, then `work THREADS JOBS`, which ends when so many are done and prints the seconds from the first
-one's start to the last one's end, as the database has them.
+`fill LOCKS JOBS` (0: no locks), then `work THREADS JOBS`, which ends when so many are done and prints the
+seconds from the first one's start to the last one's end, as the database has them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def conninfo() -> str:
 
 
 def app_on(dsn: str, size: int, done: list[int]) -> procrastinate.App:
-    """With that many connections, so that nobody waits for one. The job is an ordinary function, which gets a thread."""
+    """With that many connections: nobody waits for one. The job is an ordinary function, which gets a thread."""
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn, min_size=size, max_size=size))
 
     def nothing(number: int) -> None:
@@ -42,7 +42,7 @@ def app_on(dsn: str, size: int, done: list[int]) -> procrastinate.App:
     return app
 
 
-def fill(workspaces: int, jobs: int) -> None:
+def fill(locks: int, jobs: int) -> None:
     """An empty schema, and so many jobs in turn over so many locks."""
     with psycopg.connect(conninfo(), autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
@@ -50,14 +50,19 @@ def fill(workspaces: int, jobs: int) -> None:
     with app_on(conninfo(), 1, []).open() as app:
         app.schema_manager.apply_schema()
         for number in range(jobs):
-            app.configure_task("nothing", lock=f"workspace-{number % workspaces}").defer(number=number)
+            lock = f"workspace-{number % locks}" if locks else None
+            app.configure_task("nothing", lock=lock).defer(number=number)
 
 
 async def drain(threads: int, jobs: int) -> None:
     """A worker until so many are done; then it is told to end, and ends what it has begun."""
     done: list[int] = []
     async with app_on(conninfo(), threads + 2, done).open_async() as app:
-        worker = asyncio.create_task(app.run_worker_async(concurrency=threads, install_signal_handlers=False))
+        # It looks again that often when all that waits is locked; its default of 5 s would be all that is measured.
+        run = app.run_worker_async(
+            concurrency=threads, install_signal_handlers=False, fetch_job_polling_interval=_PULSE
+        )
+        worker = asyncio.create_task(run)
         while len(done) < jobs and not worker.done():
             await asyncio.sleep(_PULSE)
         worker.cancel()
