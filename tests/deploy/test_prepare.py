@@ -6,17 +6,21 @@ import gzip
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 import yaml
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.deploy.installation import COMPOSE, SOURCES, services
-from wvs_project.stack.places import PASSABLE
-from wvs_project.stack.postgres import PostgresServer, wheel_installation
+from tests.servers import Servers
+from wvs_project.stack.postgres import wheel_installation
 
 SEGMENT = b"a segment" * 1000
+ROLE = "made-by-a-script"
 
 
 def sh(script: str, *arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -99,3 +103,35 @@ def test_an_archive_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "segment").write_bytes(SEGMENT)
     answer = sh("postgres/archive-wal.sh", tmp_path / "segment", tmp_path / "no" / "archived", cwd=tmp_path)
     assert answer.returncode != 0
+
+
+@pytest.fixture
+def clean_server(servers: Servers) -> Iterator[str]:
+    """The superuser's DSN; the role and its database go afterwards."""
+    dsn = servers.postgres.superuser_dsn
+    yield dsn
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(ROLE)))
+        connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(ROLE)))
+
+
+def test_the_role_owns_its_database_and_is_no_superuser(clean_server: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("it's; the $password")
+    given = conninfo_to_dict(clean_server)
+    answer = sh(
+        "postgres/make-role.sh",
+        cwd=tmp_path,
+        PATH=f"{wheel_installation(None, tmp_path) / 'bin'}:/usr/bin:/bin",
+        PGHOST=str(given["host"]),
+        PGPORT=str(given["port"]),
+        PGPASSWORD=str(given["password"]),
+        POSTGRES_USER=str(given["user"]),
+        WVS_ROLE=ROLE,
+        WVS_ROLE_PASSWORD_FILE=str(tmp_path / "password"),
+    )
+    assert answer.returncode == 0, answer.stderr
+    own = make_conninfo(clean_server, user=ROLE, dbname=ROLE, password="it's; the $password")
+    with psycopg.connect(own) as connection:
+        found = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+        assert found == (False,)
+        connection.execute("CREATE SCHEMA wvs")
