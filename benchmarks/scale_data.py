@@ -83,6 +83,7 @@ def _statements(size: Size) -> Iterator[sql.Composed | sql.SQL]:
         "busy": size.workspaces,
         "busy_every": (size.finished - size.workspaces) // BUSY_TASKS,
         "rare_every": rare_every - 1 + rare_every % 2,  # odd: of every op
+        "drops_every": max(1, min(40, (size.finished - size.workspaces) // (5 * RARE))),
         "busy_snapshot": BUSY_SNAPSHOT,
         "error": json.dumps(_ERROR),
     }
@@ -134,7 +135,7 @@ SELECT pg_temp.id('task-', w.created_at, n), n, wsid, 'init_workspace',
 """
 )
 
-# Ten in a row are of one workspace: five snapshots, three switches, two drops.
+# Ten in a row are of one workspace: five snapshots, then switches, now and then two drops.
 _FINISHED: Final = (
     _TASK_COLUMNS
     + """
@@ -151,7 +152,7 @@ SELECT pg_temp.id('task-', at, j), {workspaces} + j, wsid, op, status,
                        CASE WHEN j / 10 % ({busy_every}) = 1 THEN pg_temp.wsid({busy})
                             ELSE pg_temp.wsid({first_active} + (j / 10 * 7919) % {active}) END AS wsid,
                        CASE WHEN j % 10 < 5 THEN 'snapshot_create' WHEN j % 10 < 8 THEN 'set_current'
-                            ELSE 'snapshot_drop' END AS op,
+                            WHEN j / 10 % {drops_every} = 0 THEN 'snapshot_drop' ELSE 'set_current' END AS op,
                        CASE WHEN j % 10 < 5 THEN j ELSE j - 5 END AS made,
                        CASE j % {rare_every} WHEN 3 THEN 'DEAD' WHEN 7 THEN 'CANCELED' ELSE 'SUCCEEDED' END AS status
                   FROM generate_series(1, {others}) j) numbered) named

@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce
 from snapshots.models import Snapshot, SnapshotDay
 from tasks.chores import Chore, Tools
 
-AT_ONCE: Final = 20_000
+AT_ONCE: Final = 5_000
 """So many snapshots are counted while somebody waits; of more, what was noted last is told."""
 _NOTE: Final = f"""
     INSERT INTO {SnapshotDay._meta.db_table} (day, snapshots, entries, bytes, taken_at)

@@ -72,6 +72,8 @@ class Snapshot(models.Model):
                 include=["snapshot_id", "entries", "bytes"],
                 condition=_KEPT,
             ),
+            # The admin's list of the dropped, newest first: they may be few, among very many.
+            models.Index(name="snapshots_dropped", fields=["-snapshot_id"], condition=~_KEPT),
             # Those whose directory is missing: none, or a few.
             models.Index(
                 name="snapshots_orphaned",

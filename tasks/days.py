@@ -1,7 +1,7 @@
 """Finished tasks, counted by the day (UTC) on which they ended (SPEC §9).
 
-A day that is over is counted once, before retention may take its tasks, and the count stays. What ended since is
-counted as it stands, through the index `tasks_by_end`. So a total never costs a look at every task.
+What ended is counted once, by the hour, before retention may take the tasks, and the count stays. What ended since is
+counted as it stands, through the index `tasks_by_end`. So a total never costs a look at every task, nor at a day's.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import structlog
-from django.db import connection
-from django.db.models import Count, Max, Sum
-from django.db.models.functions import TruncDate
+from django.db import connection, transaction
+from django.db.models import Count, Max, Sum, Value
+from django.db.models.functions import Coalesce, TruncDate
 
 from tasks.chores import Chore, Tools
 from tasks.models import Task, TaskDay
@@ -23,21 +23,23 @@ from tasks.states import FINISHED
 from wvs_project.db import read_clock
 
 SETTLED_AFTER: Final = timedelta(hours=1)
-"""After midnight: what ended before it may become visible later, when its transaction commits."""
+"""What ended before a moment may become visible later, when its transaction commits."""
 _NAMES: Final = {
     "tasks": Task._meta.db_table,
     "days": TaskDay._meta.db_table,
     "finished": ", ".join(f"'{status}'" for status in FINISHED),
 }
-# One statement, so that a day is counted whole or not at all. Twice at once: the second finds the first one's rows.
 _COUNT: Final = """
-    INSERT INTO {days} (day, op, status, count)
-    SELECT (ended_at AT TIME ZONE 'UTC')::date, op, status, count(*)
+    INSERT INTO {days} AS counted (day, op, status, count, counted_to)
+    SELECT (ended_at AT TIME ZONE 'UTC')::date, op, status, count(*), %(end)s
       FROM {tasks}
-     WHERE status IN ({finished}) AND ended_at >= %s AND ended_at < %s
+     WHERE status IN ({finished}) AND ended_at >= %(begin)s AND ended_at < %(end)s
      GROUP BY 1, 2, 3
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (day, op, status) DO UPDATE
+       SET count = counted.count + EXCLUDED.count, counted_to = EXCLUDED.counted_to
 """.format(**_NAMES)  # noqa: S608 — names of ours
+# Readers go on. Who counts at the same time waits, and then finds nothing left to count.
+_LOCK: Final = "LOCK TABLE {days} IN SHARE ROW EXCLUSIVE MODE".format(**_NAMES)
 
 log = structlog.get_logger(__name__)
 
@@ -52,22 +54,24 @@ class DayCount:
     count: int
 
 
+@transaction.atomic
 def count_days(*, now: datetime | None = None) -> int:
-    """Count the days that are over and were not counted yet. Returns how many rows that made; 0 when repeated.
+    """Count the hours that are over and were not counted yet. Returns how many rows that changed; 0 when repeated.
 
-    `now` is PostgreSQL's clock unless given.
+    `now` is PostgreSQL's clock unless given. Locks the table of days for the transaction.
     """
-    end = _midnight((now or read_clock()).astimezone(UTC) - SETTLED_AFTER)
-    begin = _first_uncounted()
-    if begin >= end:
-        return 0
+    end = _hour((now or read_clock()).astimezone(UTC) - SETTLED_AFTER)
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, [begin, end])
+        cursor.execute(_LOCK)
+        begin = _first_uncounted()
+        if begin >= end:
+            return 0
+        cursor.execute(_COUNT, {"begin": begin, "end": end})
         return int(cursor.rowcount)
 
 
 def recent_counts(*, now: datetime | None = None) -> list[DayCount]:
-    """What ended since the counted days, as it stands: today's, and yesterday's until they are counted."""
+    """What ended since the counted hours, as it stands."""
     now = now or read_clock()
     # Two days at most are counted while somebody waits, however long the chore did not run.
     begin = max(_first_uncounted(), _midnight(now) - timedelta(days=1))
@@ -93,9 +97,17 @@ def counts_since(day: date, recent: Iterable[DayCount]) -> list[DayCount]:
 
 
 def _first_uncounted() -> datetime:
-    """When the day begins that follows the last one counted."""
+    """The moment that all before it are counted to."""
     last: date | None = TaskDay.objects.aggregate(last=Max("day"))["last"]
-    return datetime.min.replace(tzinfo=UTC) if last is None else _begin_of(last + timedelta(days=1))
+    if last is None:
+        return datetime.min.replace(tzinfo=UTC)
+    whole = Value(_begin_of(last + timedelta(days=1)))
+    to: datetime = TaskDay.objects.filter(day=last).aggregate(to=Max(Coalesce("counted_to", whole)))["to"]
+    return to
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _midnight(moment: datetime) -> datetime:
@@ -107,7 +119,7 @@ def _begin_of(day: date) -> datetime:
 
 
 class TaskDaysChore(Chore):
-    """Days that are over are counted."""
+    """Hours that are over are counted."""
 
     name = "task-days"
 

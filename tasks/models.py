@@ -160,15 +160,10 @@ class Task(models.Model):
             # GET /v1/tasks, with and without wsid.
             models.Index(name="tasks_by_workspace", fields=["workspace", "-created_at", "-task_id"]),
             models.Index(name="tasks_by_created", fields=["-created_at", "-task_id"]),
-            # The same of the few among many, for which the newest first would be sought through all the others.
-            models.Index(
-                name="tasks_canceled",
-                fields=["-created_at", "-task_id"],
-                condition=Q(status=Status.CANCELED.value),
-            ),
-            models.Index(
-                name="tasks_inits", fields=["-created_at", "-task_id"], condition=Q(op=Op.INIT_WORKSPACE.value)
-            ),
+            # The same by status and by op, whatever is rare: else the newest of the few would be sought through all the
+            # others. By status also: how many are live, and which wait for longest.
+            models.Index(name="tasks_by_status", fields=["status", "-created_at", "-task_id"]),
+            models.Index(name="tasks_by_op", fields=["op", "-created_at", "-task_id"]),
             # What ended since some moment, counted without a look at the rows: the days' counts and the dashboard.
             models.Index(name="tasks_by_end", fields=["ended_at", "op", "status"], condition=_FINISHED),
             # The DEAD ones of the last days, newest first: few, among very many.
@@ -215,12 +210,14 @@ class Task(models.Model):
 
 
 class TaskDay(models.Model):
-    """How many tasks of an op ended with a status on a day (UTC) that is over. Stays when the tasks go (SPEC §9)."""
+    """How many tasks of an op ended with a status on a day (UTC). Stays when the tasks go (SPEC §9)."""
 
     day = models.DateField()
     op = models.TextField(choices=Op.choices)
     status = models.TextField(choices=Status.choices)
     count = models.BigIntegerField()
+    counted_to = models.DateTimeField(null=True)
+    """What ended at this moment or later is not in the count; None: the day is counted whole."""
 
     class Meta:
         db_table = "task_days"

@@ -50,6 +50,17 @@ class TaskQuerySet(QuerySet["Task"]):
         """Live, and nobody works on them."""
         return self.filter(status__in=LIVE).exclude(status=Status.RUNNING)
 
+    def waiting_longest(self, count: int) -> Self:
+        """So many of the waiting, in the order in which they were accepted.
+
+        The oldest of each status apart, at their ends of an index: the oldest of both would be sought through all that
+        ever finished.
+        """
+        ends = [
+            self.filter(status=status).order_by("created_at", "task_id")[:count] for status in LIVE if status.is_waiting
+        ]
+        return ends[0].union(*ends[1:], all=True).order_by("created_at", "task_id")[:count]
+
     def referring_to(self, snapshot_id: str) -> Self:
         """Live tasks that need the snapshot or are about to delete it."""
         return self.live().filter(snapshot_id=snapshot_id)

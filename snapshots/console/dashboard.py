@@ -48,7 +48,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _cards(figures: Figures) -> list[Card]:
     live, states, kept = figures.live, figures.workspaces, figures.kept
-    waited = int((figures.now - live.oldest).total_seconds()) if live.oldest else 0
+    waited = int((figures.now - figures.oldest).total_seconds()) if figures.oldest else 0
     sizes = f"{number(kept.entries)} entries, {size(kept.bytes)}" + (f", at {moment(kept.at)}" if kept.at else "")
     return [
         Card("Running", number(live.by_status[Status.RUNNING]), "tasks", _tasks_url(Status.RUNNING)),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, QuerySet
 
 from snapshots.days import Kept, kept_now, kept_since
 from snapshots.models import Snapshot, SnapshotDay
 from tasks.days import DayCount, counts_since, recent_counts, totals_by_status
 from tasks.models import Task
-from tasks.states import Status
+from tasks.states import LIVE, Status
 from workspaces.models import Workspace
 from workspaces.states import WorkspaceState
 from wvs_project.db import read_clock
@@ -34,9 +34,7 @@ class LiveTasks:
     due: int
     """Waiting, and their time has come: the queue's depth."""
     later: int
-    """Waiting for their time: most often for a retry."""
-    oldest: datetime | None
-    """When the one was accepted that waits for longest."""
+    """Waiting for the time of their retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,11 @@ class Figures:
     kept: Kept
     kept_by_day: dict[date, SnapshotDay]
     missing: int
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the one was accepted that waits for longest."""
+        return self.oldest_waiting[0].created_at if self.oldest_waiting else None
 
     @property
     def days(self) -> list[date]:
@@ -75,7 +78,7 @@ def read_figures() -> Figures:
         by_day=counts_since(first, recent),
         dead=_count(dead),
         last_dead=list(dead.only(*_ROW)[:ROWS_SHOWN]),
-        oldest_waiting=list(Task.objects.waiting().in_order().only(*_ROW)[:ROWS_SHOWN]),
+        oldest_waiting=list(Task.objects.only(*_ROW).waiting_longest(ROWS_SHOWN)),
         workspaces=_workspaces(),
         kept=kept_now(),
         kept_by_day=kept_since(first),
@@ -94,15 +97,12 @@ def per_day(figures: Figures, *, status: str, ops: Iterable[str] | None = None) 
 
 
 def _live(now: datetime) -> LiveTasks:
-    waiting = ~Q(status=Status.RUNNING)
-    asked = Task.objects.live().aggregate(
-        **{status.value: Count("pk", filter=Q(status=status)) for status in Status if status.is_live},
-        due=Count("pk", filter=waiting & Q(next_run_at__lte=now)),
-        later=Count("pk", filter=waiting & Q(next_run_at__gt=now)),
-        oldest=Min("created_at", filter=waiting),
-    )
-    due, later, oldest = (asked.pop(name) for name in ("due", "later", "oldest"))
-    return LiveTasks(asked, due, later, oldest)
+    """Of very many that wait only the index is read; a look at the rows is for those that failed, which are few."""
+    counted = dict(Task.objects.live().order_by().values_list("status").annotate(count=Count("*")))
+    by_status = {status.value: counted.get(status.value, 0) for status in LIVE}
+    later = Task.objects.filter(status=Status.FAILED, next_run_at__gt=now).count()
+    waiting = sum(count for status, count in by_status.items() if Status(status).is_waiting)
+    return LiveTasks(by_status, waiting - later, later)
 
 
 def _workspaces() -> dict[str, int]:

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Q
 
 from snapshots import days as snapshot_days
@@ -18,6 +18,7 @@ from tasks.models import Op, Task, TaskDay
 from tasks.retention import delete_old_tasks
 from tasks.states import FINISHED, Status
 from tests.factories import from_now, make_snapshot, make_task, make_workspace
+from tests.waiting import InThread
 from workspaces.models import Workspace
 
 pytestmark = [pytest.mark.django_db, pytest.mark.rule("SPEC §9")]
@@ -100,7 +101,8 @@ def test_a_day_ends_at_midnight_utc_whatever_zone_the_session_is_in() -> None:
     ended(MIDNIGHT)
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL TIME ZONE 'Pacific/Auckland'")
-    count_days(now=NOW)
+        count_days(now=SETTLED)
+        cursor.execute("SET LOCAL TIME ZONE 'UTC'")  # what Django reads moments in
     assert list(TaskDay.objects.values_list("day", "count")) == [(date(2026, 3, 9), 1)]
     assert {one.day: one.count for one in counts_by_day(days=2, now=NOW)} == {date(2026, 3, 9): 1, date(2026, 3, 10): 1}
 
@@ -112,6 +114,37 @@ def test_a_day_is_left_open_for_an_hour_for_what_commits_late() -> None:
     assert totals_by_status(now=SETTLED)[Status.SUCCEEDED] == 2
     assert count_days(now=SETTLED) == 1
     assert totals_by_status(now=SETTLED)[Status.SUCCEEDED] == 2
+
+
+def test_a_day_grows_by_the_hour_and_only_what_ended_since_is_looked_at() -> None:
+    for minutes in (5, 70, 71, 130):
+        ended(MIDNIGHT + timedelta(minutes=minutes))
+    for hours, counted in ((1, 0), (2, 1), (3, 3), (3.9, 3), (4, 4)):
+        now = MIDNIGHT + timedelta(hours=hours)
+        count_days(now=now)
+        assert sum(TaskDay.objects.values_list("count", flat=True)) == counted
+        assert sum(one.count for one in recent_counts(now=now)) == 4 - counted
+        assert totals_by_status(now=now)[Status.SUCCEEDED] == 4
+    Task.objects.all().delete()
+    assert totals_by_status(now=NOW)[Status.SUCCEEDED] == 4
+
+
+def test_a_day_that_was_counted_whole_is_not_begun_again() -> None:
+    ended(MIDNIGHT - timedelta(minutes=1))
+    TaskDay.objects.create(day=date(2026, 3, 9), op=Op.SNAPSHOT_CREATE, status=Status.SUCCEEDED, count=1)
+    assert count_days(now=NOW) == 0
+    assert totals_by_status(now=NOW)[Status.SUCCEEDED] == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_count_at_once_count_once() -> None:
+    ended(MIDNIGHT - timedelta(minutes=1))
+    with transaction.atomic():
+        assert count_days(now=NOW) == 1
+        second = InThread(lambda: count_days(now=NOW + timedelta(hours=1)))
+        second.wait_blocked()
+    assert second.result() == 0
+    assert totals_by_status(now=NOW)[Status.SUCCEEDED] == 1
 
 
 def test_no_total_looks_at_every_task() -> None:
