@@ -44,7 +44,7 @@ class Run:
         began = time.monotonic()
         _say(f"— {benchmark.name}: {benchmark.about}")
         try:
-            with self._site() as site:
+            with self._site(benchmark) as site:
                 self._measure(benchmark, site, measured)
         except Exception as error:
             traceback.print_exc()
@@ -66,11 +66,11 @@ class Run:
                 _say(f"  MISSED: {row.missed()}")
 
     @contextmanager
-    def _site(self) -> Iterator[Site]:
-        if self._shared is not None:
+    def _site(self, benchmark: Benchmark) -> Iterator[Site]:
+        if self._shared is not None and not benchmark.executors:
             yield self._shared
             return
-        with own_site() as site:
+        with own_site(small=self._small, executors=benchmark.executors) as site:
             yield site
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks import api_latency, drop, idle, many_workspaces, recovery, throughput
+from benchmarks import api_latency, drop, executors, hung_agent, idle, many_workspaces, recovery, throughput
 from benchmarks.rows import Row
 from benchmarks.site import Site
 
@@ -20,6 +20,8 @@ class Benchmark:
     rows: Callable[[Site], Iterator[Row]]
     needs_juicefs: bool = False
     """Whether it means nothing where the workspaces lie in a plain directory."""
+    executors: int = 0
+    """How many services of their own its site has; with any it shares no site."""
 
 
 _ALL: Final = (
@@ -29,6 +31,8 @@ _ALL: Final = (
         "many", "snapshots over many workspaces, beside the bare clones", many_workspaces.rows, needs_juicefs=True
     ),
     Benchmark("recovery", "a killed worker's task is rescued; a canceled clone is dead", recovery.rows),
+    Benchmark("hung", "what one agent that hangs costs the others", hung_agent.rows),
+    Benchmark("executors", "what a dead executor costs the others", executors.rows, needs_juicefs=True, executors=2),
     Benchmark("idle", "what a stack costs that has nothing to do", idle.rows),
     Benchmark("drop", "beside a bare rmr, and the API meanwhile", drop.rows, needs_juicefs=True),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
@@ -86,6 +86,15 @@ class Report:
                     notes = ", ".join(f"{name} {_flat(value)}" for name, value in row.notes.items())
                     said.append(f"- {measured.name}, {row.what}: {notes}")
         return said
+
+
+def print_rows(rows: Iterable[Row]) -> int:
+    """One JSON line a row, as it comes. Returns the exit code: 1 if one misses what it must show."""
+    missed = False
+    for row in rows:
+        print(json.dumps(_row_as_json(row), ensure_ascii=False), flush=True)
+        missed |= row.met is False
+    return int(missed)
 
 
 def _row_as_json(row: Row) -> dict[str, object]:
