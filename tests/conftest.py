@@ -13,16 +13,23 @@ from executor import failpoints
 from executor.contract import StopSignal
 from wvs_project.stack.juicefs import why_no_fuse
 
-NEEDS = ("fuse", "root", "browser")
+NEEDS = ("fuse", "root", "browser", "prometheus", "victoria")
 REQUIRED_IN_CI = ("fuse", "root")
-CHROMIUM = "chromium"
+# What a need's tests start, from Debian's packages; `make test` installs none of it.
+PROGRAMS = {
+    "browser": ("chromium",),
+    "prometheus": ("promtool", "amtool"),
+    "victoria": ("victoria-metrics", "vmagent", "vmalert", "vmauth"),
+}
 _DESELECTED = pytest.StashKey[dict[str, int]]()
 
 
 def _missing() -> dict[str, str]:
     """The needs that this machine does not meet, with the reason."""
     reasons = {"fuse": why_no_fuse(), "root": None if os.geteuid() == 0 else f"uid is {os.geteuid()}, not 0"}
-    reasons["browser"] = None if shutil.which(CHROMIUM) else f"no {CHROMIUM} on the PATH"
+    for need, programs in PROGRAMS.items():
+        absent = [program for program in programs if not shutil.which(program)]
+        reasons[need] = f"no {', '.join(absent)} on the PATH" if absent else None
     return {need: reason for need, reason in reasons.items() if reason}
 
 
