@@ -1,6 +1,6 @@
 """Traces (SPEC §11), as the code that is traced sees them: a span is a context, and costs nothing while it is off.
 
-Off is the default: then nothing of OpenTelemetry is loaded, and `span` answers with one object that does nothing. On,
+Off is the default: then we load nothing of OpenTelemetry, and `span` answers with one object that does nothing. On,
 by OTEL_TRACES_EXPORTER, `otel.py` does the work. A trace crosses processes as the text of a traceparent header (W3C
 Trace Context, version 00 and what later versions keep of it): in the task's row, and in gRPC's metadata.
 """
