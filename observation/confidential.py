@@ -52,6 +52,9 @@ def struck(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [struck(item) for item in value]
     text = str(value)
+    if not text.isascii():
+        # A file's name may hold what no UTF-8 can say, and the whole line would be lost.
+        text = text.encode(errors="backslashreplace").decode()
     for secret in _known:
         if secret in text:
             text = text.replace(secret, STRUCK)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +100,9 @@ def test_no_secret_is_ever_written(capsys: pytest.CaptureFixture[str], form: str
     log.info("url postgresql://wvs:hunter2@db:5432/wvs", redis="redis://:hunter2@cache/0")
     log.info("conninfo", text="host=db password=hunter2 dbname=wvs", more="password='hunter2 hunter2'")
     log.info("headers", headers={"Authorization": "Bearer hunter2", "Cookie": "hunter2"})
+    log.info("request", raw="GET / HTTP/1.1 Authorization: Bearer hunter2-hunter2", env="MINIO_SECRET_KEY=hunter2")
+    log.info("sent", with_="curl -H 'authorization: Basic hunter2'", token="bearer hunter2.hunter2")
+    log.info("an object", error=ConnectionError("redis://:hunter2@cache/0"), at=Path("/password=hunter2"))
     logging.getLogger("x").info("connecting to %s", "redis://user:hunter2@cache/0")
     try:
         raise ConnectionError("cannot reach postgresql://wvs:hunter2@db/wvs")
@@ -107,3 +112,32 @@ def test_no_secret_is_ever_written(capsys: pytest.CaptureFixture[str], form: str
     assert "hunter2" not in said
     assert "***" in said
     assert "db:5432" in said
+
+
+def test_the_processes_own_secrets_are_struck_out_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(
+        get_config(),
+        secret_key="s3cret-of-django",
+        db_dsn="host=db user=wvs password='of the database'",
+        redis_url="redis://:of%2Fthe%20cache@cache/0",
+    )
+    configure_logging("info", "json", config.secrets)
+    log = structlog.get_logger("x")
+    log.info("it says s3cret-of-django", told={"by": ["of the database", "of%2Fthe%20cache"]}, more="of/the cache")
+    said = capsys.readouterr().err
+    assert [word for word in ("s3cret", "database", "cache") if word in said] == []
+    assert said.count("***") == 4
+
+
+def test_what_stays_is_what_an_operator_follows(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json")
+    structlog.get_logger("x").info("task.submitted", idempotency_key="mine", request_id="req-1", code="WVS_GONE", n=1.5)
+    (line,) = lines(capsys)
+    assert {line[name] for name in ("idempotency_key", "request_id", "code", "n")} == {"mine", "req-1", "WVS_GONE", 1.5}
+
+
+def test_a_line_is_json_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json")
+    structlog.get_logger("x").info("odd", path=Path("/a"), names={"b"}, keys={1: None}, name="caf\udce9")
+    (line,) = lines(capsys)
+    assert (line["path"], line["names"], line["keys"]) == ("/a", ["b"], {"1": None})
