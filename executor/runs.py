@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -62,7 +61,11 @@ class Runs:
             stop.stop(reason)
 
         # In a thread of gRPC's: the lines are to say whom they serve all the same.
-        told = partial(copy_context().run, gone)
+        context = copy_context()
+
+        def told() -> None:
+            context.run(gone)
+
         if not caller.add_callback(told):
             told()
         return stop

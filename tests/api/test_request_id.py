@@ -8,12 +8,10 @@ import structlog
 from tasks.models import Task
 from tests.api.client import Api
 from tests.factories import make_workspace
+from tests.observation.recorded import PARENT, TRACE, parent_id_of, recorded, trace_of, traceparent_of
 from wvs_project.ids import REQUEST_ID_PATTERN, matches
 
 pytestmark = [pytest.mark.django_db, pytest.mark.rule("SPEC §4")]
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 @pytest.mark.parametrize("given", ["a", "req-1", "A.b_c-9", "x" * 128])
@@ -68,3 +66,38 @@ def test_the_log_says_what_was_asked_and_answered(api: Api) -> None:
     assert (line["method"], line["path"], line["status"]) == ("GET", "/v1/nothing", 404)
     assert (line["request_id"], line["trace_id"]) == ("mine", TRACE)
     assert "request_id" not in structlog.contextvars.get_contextvars()
+
+
+def test_a_request_is_a_span_named_for_its_route_and_what_it_asks_for_is_below_it(api: Api) -> None:
+    wsid = make_workspace().wsid
+    with recorded() as spans:
+        api.send(
+            "POST",
+            f"/v1/workspaces/{wsid}/snapshots",
+            headers={"traceparent": PARENT, "Idempotency-Key": "key-1", "X-Request-Id": "mine"},
+        ).accepted()
+        api.get("/v1/nothing")
+    made, missed = spans.named("HTTP POST /v1/workspaces/{wsid}/snapshots")[0], spans.named("HTTP GET")[0]
+    assert (trace_of(made), parent_id_of(made)) == (TRACE, PARENT.split("-")[2])
+    assert Task.objects.get().traceparent == traceparent_of(made)
+    assert made.attributes is not None
+    assert made.attributes["wvs.request_id"] == "mine"
+    assert made.attributes["http.response.status_code"] == 202
+    assert parent_id_of(missed) == ""
+    assert trace_of(missed) != TRACE
+
+
+def test_a_request_without_a_trace_begins_one_that_its_lines_name(api: Api) -> None:
+    with recorded() as spans, structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs:
+        api.get("/v1/workspaces")
+    (line,) = [entry for entry in logs if entry["event"] == "http.request"]
+    assert line["trace_id"] == trace_of(spans.the("HTTP GET /v1/workspaces"))
+
+
+def test_the_line_of_a_refused_request_says_the_code(api: Api) -> None:
+    with structlog.testing.capture_logs() as logs:
+        api.get("/v1/workspaces")
+        api.get("/v1/workspaces", "limit=0")
+        api.get("/v1/nothing")
+    codes = [entry.get("code") for entry in logs if entry["event"] == "http.request"]
+    assert codes == [None, "WVS_BAD_REQUEST", "WVS_NOT_FOUND"]
