@@ -6,7 +6,7 @@ STAMP := $(VENV)/.requirements-dev
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo smoke-test up down status test chaos lint lint-django format requirements migrations openapi stubs baseline clean
+.PHONY: help demo smoke-test up down status test chaos lint lint-django format requirements migrations openapi stubs baseline dashboards clean
 
 help:
 	@echo "make demo          show the main job on an embedded stack, with checks and timings"
@@ -18,6 +18,7 @@ help:
 	@echo "                   WVS_CHAOS_EXECUTORS=2: with the executors as services of their own, over gRPC"
 	@echo "make migrations    write migrations;  make openapi  write docs/openapi.yaml"
 	@echo "make stubs         write executor/wire/ from proto/;  make baseline  take what proto/ says now as promised"
+	@echo "make dashboards    write deploy/grafana/dashboards/ from scripts/dashboards/"
 	@echo "make requirements  pin what pyproject.toml asks for;  make clean  remove the environment and caches"
 
 $(STAMP): requirements-dev.txt
@@ -70,6 +71,9 @@ stubs: $(STAMP)
 # What a release has promised: callers and executors of two releases speak with each other while one is rolled out.
 baseline: $(STAMP)
 	@$(VENV)/bin/buf build proto --exclude-source-info --output proto/baseline.json
+
+dashboards: $(STAMP)
+	@$(RUN) -m scripts.dashboards
 
 # Versions only, the same whatever index they came from, and for the oldest Python that WVS runs on.
 PIN = $(VENV)/bin/uv pip compile --system-certs --quiet --python-version 3.11.0 --no-header --no-annotate --no-emit-index-url pyproject.toml
