@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks import api_latency, drop, executors, hung_agent, idle, many_workspaces, recovery, throughput
+from benchmarks import (
+    api_latency,
+    drop,
+    end_to_end,
+    executors,
+    hung_agent,
+    idle,
+    many_workspaces,
+    precopy,
+    recovery,
+    throughput,
+)
 from benchmarks.rows import Row
 from benchmarks.site import Site
 
@@ -25,6 +36,8 @@ class Benchmark:
 
 
 _ALL: Final = (
+    Benchmark("end_to_end", "POST → SUCCEEDED, beside the bare clone", end_to_end.rows, needs_juicefs=True),
+    Benchmark("standstill", "how long the agent stands still", precopy.rows, needs_juicefs=True),
     Benchmark("api", "POST, GET and list, beside a bare DRF view", api_latency.rows),
     Benchmark("throughput", "no-op tasks a second, beside procrastinate and Dramatiq", throughput.rows),
     Benchmark(

@@ -1,8 +1,7 @@
 """How long the agent stands still for a snapshot and for a switch, beside the bare `juicefs clone -p` of the same tree.
 
-One run: a JuiceFS volume of its own, an agent attached through the same mount (or another one), trees of the given
-sizes. While a snapshot is being copied one entry in a hundred is changed. Ratios within one run are what counts; the
-output is JSON.
+The executor alone, an agent attached through the same mount (or another one), trees of the given sizes. While a
+snapshot is being copied a share of the files is changed. By itself it has a volume of its own.
 """
 
 from __future__ import annotations
@@ -10,18 +9,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 import os
 import statistics
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
+from benchmarks.report import print_rows
+from benchmarks.rows import Row, Spread, at_most, rounded
+from benchmarks.site import Site
 from benchmarks.trees import bare_clone, plant, remove
 from executor import failpoints
 from executor.config import read_config
@@ -33,7 +36,33 @@ from wvs_agent import QuiesceWatcher
 from wvs_project.stack.juicefs import Mount, Volume, mounted
 from wvs_project.stack.postgres import Database, PostgresServer
 
+RATIOS: Final = {10_000: 0.6, 100_000: 0.5}
+"""Of the standstill to the bare clone, at most, with one entry in a hundred changed; by the number of entries."""
+CHANGED: Final = 0.01
+SWITCH_SECONDS: Final = 0.1
 _DEFAULT_CACHES = dict.fromkeys(("attr-cache", "entry-cache", "dir-entry-cache"), "1.0")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One size, and what happens."""
+
+    entries: int
+    runs: int
+    shares: tuple[float, ...] = (0.0, 0.01, 0.10)
+    """Of the files that are changed meanwhile."""
+    precopy: bool = True
+    late: bool = False
+    """The changes come right before the freeze, all at once."""
+
+    @property
+    def remark(self) -> str:
+        """How it differs from what is usual."""
+        return f"{' late' * self.late}{', no pre-copy' * (not self.precopy)}"
+
+    def is_asked(self, share: float) -> bool:
+        """Whether a ratio is asked of it."""
+        return share == CHANGED and self.entries in RATIOS and self.precopy and not self.late
 
 
 class Bench:
@@ -83,10 +112,11 @@ def _nobody(progress: Progress) -> None:
 
 
 class Changes:
-    """An agent at work: every hundredth file is written anew, spread over the time of the copying."""
+    """An agent at work: a share of the files is written anew, spread over the time of the copying."""
 
-    def __init__(self, files: list[Path]) -> None:
-        self._files = files[:: max(len(files) // max(len(files) // 100, 1), 1)]
+    def __init__(self, files: list[Path], share: float) -> None:
+        count = max(round(len(files) * share), 1) if share else 0
+        self._files = files[:: max(len(files) // count, 1)][:count] if count else []
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
@@ -110,39 +140,61 @@ def asked(outcome: Outcome) -> float:
     return outcome.agent.wait_seconds + outcome.agent.freeze_seconds
 
 
-def measure(mount: Path, agents: Path, entries: int, *, runs: int, precopy: bool, late: bool) -> dict[str, object]:
-    """All numbers of one size."""
-    bench = Bench(mount, agents, entries, precopy=precopy)
-    changes = Changes(bench.files)
-    failpoints.arm("create.precopied" if late else "create.looked", changes.begin)
-    bare, shares, requests = [], [], []
-    result: dict[str, object] = {"entries": entries, "precopy": precopy, "changes": "late" if late else "meanwhile"}
+def measure(mount: Path, agents: Path, plan: Plan) -> Iterator[Row]:
+    """The rows of one size: a snapshot for each share, then the switch. Each snapshot after a bare clone."""
+    bench = Bench(mount, agents, plan.entries, precopy=plan.precopy)
+    name = ""
+    bare: list[float] = []
     with bench.attached():
-        time.sleep(0.5)
-        timings: dict[str, list[float]] = {}
-        for _ in range(runs):
-            bare.append(bare_clone(bench.ws.live("initial"), mount))
-            failpoints.arm("create.frozen", changes.end)
-            name, outcome = bench.snapshot()
-            shares.append(bench.still[-1])
-            requests.append(asked(outcome))
-            for key, seconds in outcome.timings.items():
-                timings.setdefault(key, []).append(seconds)
-        failpoints.disarm_all()
-        snapshots = _p50(shares)
-        result |= {"bare_clone": _p50(bare), "create_standstill": snapshots, "ratio": round(snapshots / _p50(bare), 3)}
-        result["create_asked_to_told"] = _p50(requests)
-        result["ratios"] = [round(still / clone, 3) for still, clone in zip(shares, bare, strict=True)]
-        result["timings"] = {key: [round(value, 3) for value in values] for key, values in timings.items()}
+        for share in plan.shares:
+            name, clones, row = _snapshots(bench, plan, share)
+            bare += clones
+            yield row
         bench.still.clear()
-        requests = [asked(bench.run(OperationName.SET_CURRENT, snapshot_id=name)) for _ in range(runs)]
-        result |= {"set_current_standstill": _p50(bench.still), "set_current_asked_to_told": _p50(requests)}
+        told = [asked(bench.run(OperationName.SET_CURRENT, snapshot_id=name)) for _ in range(plan.runs)]
+        yield Row(
+            f"set_current, {plan.entries:,} entries",
+            "s",
+            Spread.of(bench.still),
+            "bare clone",
+            Spread.of(bare),
+            must=at_most(p50=SWITCH_SECONDS) if mount == agents else (),
+            notes={"asked to told": Spread.of(told).p50},
+        )
     remove(bench.ws.root)
-    return result
 
 
-def _p50(values: list[float]) -> float:
-    return round(statistics.median(values), 4)
+def _snapshots(bench: Bench, plan: Plan, share: float) -> tuple[str, list[float], Row]:
+    changes = Changes(bench.files, share)
+    bench.still.clear()
+    name, bare, told = "", [], []
+    timings: dict[str, list[float]] = {}
+    for _ in range(plan.runs):
+        bare.append(bare_clone(bench.ws.live("initial"), bench.ws.root.parent))
+        failpoints.arm("create.precopied" if plan.late else "create.looked", changes.begin)
+        failpoints.arm("create.frozen", changes.end)
+        name, outcome = bench.snapshot()
+        told.append(asked(outcome))
+        for key, seconds in outcome.timings.items():
+            timings.setdefault(key, []).append(seconds)
+    failpoints.disarm_all()
+    inside = {key: rounded(statistics.median(values)) for key, values in timings.items()}
+    row = Row(
+        f"snapshot, {plan.entries:,} entries, {share:.0%} changed{plan.remark}",
+        "s",
+        Spread.of(bench.still),
+        "bare clone",
+        Spread.of(bare),
+        must=at_most(ratio=RATIOS[plan.entries]) if plan.is_asked(share) else (),
+        notes={"asked to told": Spread.of(told).p50, "inside": inside},
+    )
+    return name, bare, row
+
+
+def rows(site: Site) -> Iterator[Row]:
+    """On the site's volume, without its worker: the executor runs in this process. Agent and executor on one mount."""
+    for entries, runs in site.size({10: 15, 10_000: 7, 100_000: 3}, {10: 1}).items():
+        yield from measure(site.mount, site.mount, Plan(entries, runs))
 
 
 def run_on_volume(base: Path, work: Callable[[Path, Path], None], *, two_mounts: bool = False) -> None:
@@ -169,9 +221,8 @@ def run_on_volume(base: Path, work: Callable[[Path, Path], None], *, two_mounts:
             work(mount.path, mount.path)
 
 
-def main() -> None:
-    """Measure, and print JSON."""
-    configure_logging("warning", "auto")
+def main() -> int:
+    """Measure on a volume of its own, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, nargs="+", default=[10, 10_000, 100_000])
     parser.add_argument("--runs", type=int, default=5)
@@ -179,17 +230,17 @@ def main() -> None:
     parser.add_argument("--late", action="store_true", help="the changes come right before the freeze, all at once")
     parser.add_argument("--two-mounts", action="store_true", help="the agent works through a mount of its own")
     options = parser.parse_args()
+    codes: list[int] = []
 
     def work(mount: Path, agents: Path) -> None:
         for entries in options.entries:
-            precopy = not options.no_precopy
-            found = measure(mount, agents, entries, runs=options.runs, precopy=precopy, late=options.late)
-            sys.stdout.write(json.dumps(found) + "\n")
-            sys.stdout.flush()
+            plan = Plan(entries, options.runs, (0.01,), precopy=not options.no_precopy, late=options.late)
+            codes.append(print_rows(measure(mount, agents, plan)))
 
     with TemporaryDirectory(prefix="wvs-bench-") as base:
         run_on_volume(Path(base).resolve(), work, two_mounts=options.two_mounts)
+    return max(codes)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
