@@ -237,6 +237,7 @@ def main() -> int:
             plan = Plan(entries, options.runs, (0.01,), precopy=not options.no_precopy, late=options.late)
             codes.append(print_rows(measure(mount, agents, plan)))
 
+    configure_logging("warning", "auto")
     with TemporaryDirectory(prefix="wvs-bench-") as base:
         run_on_volume(Path(base).resolve(), work, two_mounts=options.two_mounts)
     return max(codes)
