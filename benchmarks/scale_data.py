@@ -83,7 +83,7 @@ def _statements(size: Size) -> Iterator[sql.Composed | sql.SQL]:
         "busy": size.workspaces,
         "busy_every": (size.finished - size.workspaces) // BUSY_TASKS,
         "rare_every": rare_every - 1 + rare_every % 2,  # odd: of every op
-        "drops_every": max(1, min(40, (size.finished - size.workspaces) // (5 * RARE))),
+        "drops_every": max(1, min(40, (size.finished - size.workspaces) // (10 * RARE))),
         "busy_snapshot": BUSY_SNAPSHOT,
         "error": json.dumps(_ERROR),
     }
