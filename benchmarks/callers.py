@@ -68,3 +68,24 @@ def require_alive(callers: Iterable[Caller]) -> None:
     for caller in callers:
         if not caller.is_alive():
             raise Failed(f"the client of {caller.name} has given up")
+
+
+class Paced(threading.Thread):
+    """A client of one workspace that makes snapshots flat out, or one each `interval` seconds once that is set."""
+
+    def __init__(self, url: str, wsid: str, over: threading.Event) -> None:
+        super().__init__(name=wsid, daemon=True)
+        self.interval = 0.0
+        self.made = 0
+        self._api = Client(url)
+        self._wsid = wsid
+        self._over = over
+
+    def run(self) -> None:
+        """Until it is told that it is over."""
+        due = time.monotonic()
+        while not self._over.wait(max(due - time.monotonic(), 0.0)):
+            due = max(due, time.monotonic() - self.interval) + self.interval
+            task = self._api.post(f"/v1/workspaces/{self._wsid}/snapshots")["task_id"]
+            self._api.succeeded(task, LIMIT)
+            self.made += 1

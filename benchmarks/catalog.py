@@ -8,6 +8,7 @@ from typing import Final
 
 from benchmarks import (
     api_latency,
+    clone_limits,
     drop,
     end_to_end,
     executors,
@@ -17,6 +18,8 @@ from benchmarks import (
     precopy,
     recovery,
     throughput,
+    waiters,
+    wakeup,
 )
 from benchmarks.rows import Row
 from benchmarks.site import Site
@@ -36,9 +39,11 @@ class Benchmark:
 
 
 _ALL: Final = (
+    Benchmark("wakeup", "POST committed → RUNNING, idle and at half load", wakeup.rows),
     Benchmark("end_to_end", "POST → SUCCEEDED, beside the bare clone", end_to_end.rows, needs_juicefs=True),
     Benchmark("standstill", "how long the agent stands still", precopy.rows, needs_juicefs=True),
     Benchmark("api", "POST, GET and list, beside a bare DRF view", api_latency.rows),
+    Benchmark("waiters", "POST while clients wait for tasks", waiters.rows),
     Benchmark("throughput", "no-op tasks a second, beside procrastinate and Dramatiq", throughput.rows),
     Benchmark(
         "many", "snapshots over many workspaces, beside the bare clones", many_workspaces.rows, needs_juicefs=True
@@ -48,6 +53,9 @@ _ALL: Final = (
     Benchmark("executors", "what a dead executor costs the others", executors.rows, needs_juicefs=True, executors=2),
     Benchmark("idle", "what a stack costs that has nothing to do", idle.rows),
     Benchmark("drop", "beside a bare rmr, and the API meanwhile", drop.rows, needs_juicefs=True),
+    Benchmark(
+        "clone_limits", "threads and settings of the metadata's PostgreSQL", clone_limits.rows, needs_juicefs=True
+    ),
 )
 
 BENCHMARKS: Final[Mapping[str, Benchmark]] = {benchmark.name: benchmark for benchmark in _ALL}

@@ -16,7 +16,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +25,7 @@ from benchmarks.report import print_rows
 from benchmarks.rows import Row, Spread, at_most, rounded
 from benchmarks.site import Site
 from benchmarks.trees import bare_clone, plant, remove
+from benchmarks.volumes import own_volume
 from executor import failpoints
 from executor.config import read_config
 from executor.contract import ExecuteTask, OperationName, Outcome, Progress, StopSignal
@@ -33,8 +33,7 @@ from executor.layout import Layout, WorkspaceLayout
 from executor.local import LocalExecutor
 from observation.logs import configure_logging
 from wvs_agent import QuiesceWatcher
-from wvs_project.stack.juicefs import Mount, Volume, mounted
-from wvs_project.stack.postgres import Database, PostgresServer
+from wvs_project.stack.juicefs import Mount, mounted
 
 RATIOS: Final = {10_000: 0.6, 100_000: 0.5}
 """Of the standstill to the bare clone, at most, with one entry in a hundred changed; by the number of entries."""
@@ -202,23 +201,12 @@ def run_on_volume(base: Path, work: Callable[[Path, Path], None], *, two_mounts:
 
     Another mount has JuiceFS's own cache times, of a second, as an agent's host has it.
     """
-    with ExitStack() as stack:
-        base.chmod(0o755)
-        server = PostgresServer(base, log=base / "postgres.log", password=uuid.uuid4().hex, durable=False)
-        stack.callback(server.destroy)
-        stack.callback(server.stop)
-        server.start()
-        database = Database("juicefs_meta", uuid.uuid4().hex)
-        server.ensure(database)
-        url = f"postgres://juicefs_meta@127.0.0.1:{server.port}/juicefs_meta?sslmode=disable"
-        volume = Volume(url, database.password, base / "objects", base / "juicefs.log", mark=str(base))
-        volume.format()
-        mount = stack.enter_context(mounted(Mount(volume, base / "ws", base / "cache")))
-        if two_mounts:
-            other = Mount(volume, base / "agents", base / "agents-cache", caches=_DEFAULT_CACHES)
-            work(mount.path, stack.enter_context(mounted(other)).path)
-        else:
+    with own_volume(base, durable=False) as mount:
+        if not two_mounts:
             work(mount.path, mount.path)
+            return
+        with mounted(Mount(mount.volume, base / "agents", base / "agents-cache", caches=_DEFAULT_CACHES)) as other:
+            work(mount.path, other.path)
 
 
 def main() -> int:

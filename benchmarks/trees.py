@@ -27,11 +27,11 @@ def plant(root: Path, entries: int) -> list[Path]:
     raise AssertionError
 
 
-def bare_clone(source: Path, aside: Path) -> float:
+def bare_clone(source: Path, aside: Path, *options: str) -> float:
     """Seconds of `juicefs clone -p` into a new name below `aside`, which is removed again."""
     copy = aside / uuid.uuid4().hex
     began = time.monotonic()
-    clone_to(source, copy)
+    clone_to(source, copy, *options)
     took = time.monotonic() - began
     remove(copy)
     return took

@@ -1,25 +1,35 @@
-"""Whether clients that wait for a task slow down a POST (SPEC §4): its latency with and without 60 of them.
+"""Whether clients that wait for a task slow down a POST (SPEC §4): its latency with and without 60 of them, in turn.
 
-Against a running stack (`make up`); reads WVS_API_URL and EXECUTOR_MOUNT_PATH from `.stack/env` or the environment.
-The waiters wait for a snapshot that hangs: its agent holds the agent lock and never answers. The two measurements
-alternate within one run.
+They wait for a snapshot whose agent holds the agent lock and never answers. By itself it measures a running stack.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
-import statistics
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.recovery import silent_agent
+from benchmarks.report import print_rows
+from benchmarks.rows import Row, Spread
+from benchmarks.site import Site
 from benchmarks.stack import Client, setting
 
 
-def keep_waiting(url: str, task_id: str, until: threading.Event) -> None:
+def rows(site: Site) -> Iterator[Row]:
+    """One row."""
+    clients, count, rounds = site.size((60, 50, 4), (2, 2, 1))
+    yield measure(site.environment["WVS_API_URL"], site.mount, clients, count, rounds)
+
+
+def keep_waiting(url: str, task_id: str, until: threading.Event, asked: threading.Barrier) -> None:
     """Ask with ?wait=30 again and again."""
     client = Client(url)
+    client.http.get(f"/v1/tasks/{task_id}")  # connected
+    asked.wait()
     while not until.is_set():
         answer = client.http.get(f"/v1/tasks/{task_id}", params={"wait": 30})
         until.wait(float(answer.headers.get("Retry-After", 0)))
@@ -36,30 +46,37 @@ def posts(client: Client, wsid: str, count: int) -> list[float]:
     return taken
 
 
-def measure(url: str, mount: Path, clients: int, count: int, rounds: int) -> dict[str, list[float]]:
+def measure(url: str, mount: Path, clients: int, count: int, rounds: int) -> Row:
     """Both cases in turn, `rounds` times."""
     client = Client(url)
     hanging, busy = client.workspace(), client.workspace()
-    taken: dict[str, list[float]] = {"none": [], "waiting": []}
-    with (mount / hanging / ".wvs" / "agent.lock").open("rb+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    alone: list[float] = []
+    beside: list[float] = []
+    with silent_agent(mount / hanging):
         for _ in range(rounds):
-            taken["none"] += posts(client, busy, count)
-            task_id = client.post(f"/v1/workspaces/{hanging}/snapshots")["task_id"]
-            over = threading.Event()
-            waiters = [threading.Thread(target=keep_waiting, args=(url, task_id, over)) for _ in range(clients)]
-            for waiter in waiters:
-                waiter.start()
-            time.sleep(1)  # all of them have asked
-            taken["waiting"] += posts(client, busy, count)
-            over.set()
-            client.http.post(f"/v1/tasks/{task_id}:cancel")
-            for waiter in waiters:
-                waiter.join()
+            alone += posts(client, busy, count)
+            beside += _beside_waiters(client, url, hanging, busy, clients, count)
+    client.http.delete(f"/v1/workspaces/{busy}")
+    what = f"POST snapshot while {clients} clients wait"
+    return Row(what, "ms", Spread.of(beside, 1e3), "while nobody waits", Spread.of(alone, 1e3))
+
+
+def _beside_waiters(client: Client, url: str, hanging: str, busy: str, clients: int, count: int) -> list[float]:
+    task_id = client.post(f"/v1/workspaces/{hanging}/snapshots")["task_id"]
+    over, asked = threading.Event(), threading.Barrier(clients + 1)
+    waiters = [threading.Thread(target=keep_waiting, args=(url, task_id, over, asked)) for _ in range(clients)]
+    for waiter in waiters:
+        waiter.start()
+    asked.wait()
+    taken = posts(client, busy, count)
+    over.set()
+    client.http.post(f"/v1/tasks/{task_id}:cancel")
+    for waiter in waiters:
+        waiter.join()
     return taken
 
 
-def main() -> None:
+def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=60)
@@ -67,12 +84,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     given = parser.parse_args()
     mount = Path(setting("EXECUTOR_MOUNT_PATH"))
-    taken = measure(setting("WVS_API_URL"), mount, given.clients, given.posts, given.rounds)
-    print(f"POST …/snapshots, {given.rounds} × {given.posts} in each case, milliseconds")
-    for case, name in (("none", "nobody waits"), ("waiting", f"{given.clients} clients in ?wait=30")):
-        cuts = statistics.quantiles(taken[case], n=100)
-        print(f"  {name:<24} p50 {cuts[49] * 1e3:7.2f}   p95 {cuts[94] * 1e3:7.2f}   p99 {cuts[98] * 1e3:7.2f}")
+    return print_rows([measure(setting("WVS_API_URL"), mount, given.clients, given.posts, given.rounds)])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

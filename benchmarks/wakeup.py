@@ -1,35 +1,75 @@
-"""How long a task waits on an idle system: from the commit that accepts it to RUNNING (SPEC §6, "within milliseconds").
+"""How long a task waits for a worker: from the commit that accepts it to RUNNING (SPEC §6, "within milliseconds").
 
-Against a running stack (its address and database from the environment or `.stack/env`), or with `--in-process` around
-one worker thread in this process. See benchmarks/README.md.
+Idle, and while other workspaces take half of what the stack can do. By itself it measures a running stack (its address
+and database from the environment or `.stack/env`), or with `--in-process` one worker thread in this process.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
-import json
 import os
 import random
 import sys
+import threading
 import time
-from collections.abc import Callable
-from statistics import quantiles
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import django
 import psycopg
 
+from benchmarks.callers import LIMIT, Paced
+from benchmarks.report import print_rows
+from benchmarks.rows import Row, Spread, at_most
+from benchmarks.site import Site
 from benchmarks.stack import ROOT, Client, setting
 
-GOAL_P50_MS, GOAL_P99_MS = 10.0, 50.0
-WARM_UP = 10
+GOAL: Final = at_most(p50=10.0, p99=50.0)
+WARM_UP: Final = 10
+_LOADERS: Final = 4
 
 # The commit's own time where the server keeps it, else the insert's, which is a little earlier: never flattering.
-_WAITS = """
+_WAITS: Final = """
 SELECT EXTRACT(EPOCH FROM t.started_at - {accepted})::float8 * 1000
 FROM tasks t JOIN audit a ON a.event_id = (SELECT min(event_id) FROM audit WHERE task_id = t.task_id)
 WHERE t.task_id = ANY(%s) AND t.attempt = 1
 """
+
+
+def rows(site: Site) -> Iterator[Row]:
+    """Idle, then at half load."""
+    runs = site.size(300, 3)
+    api = site.client()
+    yield measure_stack(api, site.dsn, site.size(WARM_UP, 1), runs, "idle", goal=True)
+    with half_load(site) as rate:
+        row = measure_stack(api, site.dsn, site.size(WARM_UP, 1), runs, "at half load")
+    yield dataclasses.replace(row, notes={**row.notes, "snapshots a second meanwhile": rate})
+
+
+@contextmanager
+def half_load(site: Site) -> Iterator[float]:
+    """While inside, other workspaces make half as many snapshots a second as they could; that rate."""
+    api = site.client()
+    wsids = [api.workspace() for _ in range(site.size(_LOADERS, 1))]
+    over = threading.Event()
+    loaders = [Paced(site.environment["WVS_API_URL"], wsid, over) for wsid in wsids]
+    for loader in loaders:
+        loader.start()
+    time.sleep(site.size(10.0, 0.5))  # flat out
+    most = sum(loader.made for loader in loaders) / site.size(10.0, 0.5)
+    for loader in loaders:
+        loader.interval = 2 * len(loaders) / most if most else LIMIT
+    try:
+        yield most / 2
+    finally:
+        over.set()
+        for loader in loaders:
+            loader.join()
+        for wsid in wsids:
+            api.clean_up(wsid)
 
 
 def pause() -> None:
@@ -40,28 +80,30 @@ def pause() -> None:
 # — against a running stack —
 
 
-def measure_stack(runs: int) -> tuple[list[float], str]:
-    """Milliseconds of each run, and what they are."""
-    api = Client(setting("WVS_API_URL"))
+def measure_stack(api: Client, dsn: str, warm_up: int, runs: int, how: str, *, goal: bool = False) -> Row:
+    """Snapshots of an empty tree, each begun while nothing else of this client is to be done."""
     wsid = api.workspace()
     try:
-        tasks = [snapshot(api, wsid) for _ in range(WARM_UP + runs)][WARM_UP:]
+        tasks = [snapshot(api, wsid) for _ in range(warm_up + runs)][warm_up:]
     finally:
         api.clean_up(wsid)
-    return read_waits(tasks)
+    waits, what = read_waits(dsn, tasks)
+    return Row(
+        f"POST committed → RUNNING, {how}", "ms", Spread.of(waits), must=GOAL if goal else (), notes={"is": what}
+    )
 
 
 def snapshot(api: Client, wsid: str) -> str:
-    """One snapshot of an empty tree, begun while nothing else is to be done."""
+    """One."""
     pause()
     task_id = api.post(f"/v1/workspaces/{wsid}/snapshots")["task_id"]
     api.succeeded(task_id)
     return task_id
 
 
-def read_waits(tasks: list[str]) -> tuple[list[float], str]:
+def read_waits(dsn: str, tasks: list[str]) -> tuple[list[float], str]:
     """From the table, by PostgreSQL's clock."""
-    with psycopg.connect(setting("WVS_DB_DSN"), options="-c search_path=wvs") as connection:
+    with psycopg.connect(dsn, options="-c search_path=wvs") as connection:
         row = connection.execute("SHOW track_commit_timestamp").fetchone()
         exact = row is not None and row[0] == "on"
         accepted = "pg_xact_commit_timestamp(a.xmin)" if exact else "t.created_at"
@@ -72,8 +114,8 @@ def read_waits(tasks: list[str]) -> tuple[list[float], str]:
 # — in this process —
 
 
-def measure_in_process(runs: int) -> tuple[list[float], str]:
-    """Milliseconds from the commit to the executor's being called, when RUNNING is committed already."""
+def measure_in_process(runs: int) -> Row:
+    """From the commit to the executor's being called, when RUNNING is committed already."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "wvs_project.settings")
     os.environ.setdefault("WVS_SECRET_KEY", "for-a-benchmark-only")
     os.environ.setdefault("EXECUTOR_ADDRS", "local")
@@ -83,35 +125,13 @@ def measure_in_process(runs: int) -> tuple[list[float], str]:
     in_process = importlib.import_module("benchmarks.in_process")
     with in_process.serving() as accept_and_run:
         waits = [run_once(accept_and_run) for _ in range(WARM_UP + runs)]
-    return waits[WARM_UP:], "commit → the executor is called, in this process"
+    return Row("commit → the executor is called, in one process", "ms", Spread.of(waits[WARM_UP:]), must=GOAL)
 
 
 def run_once(accept_and_run: Callable[[], float]) -> float:
     """One task, begun while nothing else is to be done."""
     pause()
     return accept_and_run() * 1000
-
-
-def report(waits: list[float], what: str, *, as_json: bool) -> bool:
-    """Print the numbers; whether they meet the goal."""
-    cuts = quantiles(waits, n=100, method="inclusive")
-    numbers = {
-        "runs": len(waits),
-        "measured": what,
-        "p50_ms": round(cuts[49], 2),
-        "p99_ms": round(cuts[98], 2),
-        "max_ms": round(max(waits), 2),
-        "goal": {"p50_ms": GOAL_P50_MS, "p99_ms": GOAL_P99_MS},
-        "met": cuts[49] <= GOAL_P50_MS and cuts[98] <= GOAL_P99_MS,
-    }
-    if as_json:
-        print(json.dumps(numbers))
-    else:
-        print(f"{what}, {len(waits)} runs on an idle system")
-        print(f"  p50 {cuts[49]:6.2f} ms   (goal {GOAL_P50_MS:g})")
-        print(f"  p99 {cuts[98]:6.2f} ms   (goal {GOAL_P99_MS:g})")
-        print(f"  max {max(waits):6.2f} ms")
-    return bool(numbers["met"])
 
 
 def main() -> int:
@@ -121,11 +141,11 @@ def main() -> int:
     parser.add_argument(
         "--in-process", action="store_true", help="one worker thread here, an executor that does nothing"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     arguments = parser.parse_args()
-    measure = measure_in_process if arguments.in_process else measure_stack
-    waits, what = measure(arguments.runs)
-    return 0 if report(waits, what, as_json=arguments.json) else 1
+    if arguments.in_process:
+        return print_rows([measure_in_process(arguments.runs)])
+    api = Client(setting("WVS_API_URL"))
+    return print_rows([measure_stack(api, setting("WVS_DB_DSN"), WARM_UP, arguments.runs, "idle", goal=True)])
 
 
 if __name__ == "__main__":
