@@ -52,9 +52,12 @@ class Attachment:
         self._due = protocol.clock() + (_EVERY if has else _LOST_EVERY)
         is_another = self._lock.fileno() != fd
         if had and not has:
-            _log.warning("the agent lock of %s was lost: it is taken again as soon as it is free", self._side.root)
+            said = "the agent lock of %s was lost: it is taken again as soon as it is free"
+            _log.warning(said, self._side.root, extra={"event": "lock.lost"})
         if has and (is_another or not had):
-            _log.warning("the agent lock of %s was lost and is ours again", self._side.root)
+            _log.warning(
+                "the agent lock of %s was lost and is ours again", self._side.root, extra={"event": "lock.regained"}
+            )
         if is_another:
             _tell(self._on_lock, self._lock.fileno())
         if has:
@@ -68,7 +71,9 @@ class Attachment:
         now = self._side.current()
         before, self._current = self._current, now
         if now and before and now != before:
-            _log.warning("current was switched from %s to %s without us", before, now)
+            _log.warning(
+                "current was switched from %s to %s without us", before, now, extra={"event": "current.switched"}
+            )
             _tell(self._on_resume, now)
 
 
@@ -76,4 +81,4 @@ def _tell(callback: Callable[[_News], None], news: _News) -> None:
     try:
         callback(news)
     except Exception:
-        _log.exception("a callback failed")
+        _log.exception("a callback failed", extra={"event": "callback.failed"})

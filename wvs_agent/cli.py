@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import importlib.metadata
 import json
-import logging
 import os
 import signal
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from wvs_agent import config, conformance, conformance_checks, status
+from wvs_agent import config, conformance, conformance_checks, logs, status
 from wvs_agent.config import FREEZER_VARIABLE, FreezerKind
 from wvs_agent.conformance import Finding, NotExaminedError, Verdict
 from wvs_agent.files import UnsafeFileError
@@ -39,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code. Raises SystemExit for wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="wvs-agent: %(message)s", stream=sys.stderr)
+    try:
+        logs.configure(config.log_level(), config.log_format(), Path(os.path.realpath(options.workspace)).name)
+    except ValueError as error:
+        sys.stderr.write(f"wvs-agent: {error}\n")
+        return USAGE
     code: int = options.call(options, parser)
     return code
 

@@ -113,7 +113,8 @@ class Command:
         if self._options.on_switch is OnSwitch.SIGNAL:
             self._signal(self._options.switch_signal)
         else:
-            _log.warning("current was switched to %s, though the command is not to be switched", now)
+            said = "current was switched to %s, though the command is not to be switched"
+            _log.warning(said, now, extra={"event": "current.switched"})
         self.settled.set()
 
     def advance(self) -> bool:

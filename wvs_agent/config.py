@@ -33,6 +33,23 @@ def freezer_kind() -> FreezerKind:
         raise ValueError(f"{FREEZER_VARIABLE} is {value!r}; it must be one of {choice}") from None
 
 
+def log_level() -> str:
+    """WVS_LOG_LEVEL. Raises ValueError with its name. Not info unless asked: the command speaks there, too."""
+    return _one_of("WVS_LOG_LEVEL", "warning", ("debug", "info", "warning", "error"))
+
+
+def log_format() -> str:
+    """WVS_LOG_FORMAT. Raises ValueError with its name."""
+    return _one_of("WVS_LOG_FORMAT", "auto", ("auto", "json", "console"))
+
+
+def _one_of(name: str, default: str, choice: tuple[str, ...]) -> str:
+    value = os.environ.get(name, "") or default
+    if value not in choice:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choice)}")
+    return value
+
+
 def command_environment(root: Path, mark: str) -> dict[str, str]:
     """Ours, and where the command begins by the name that stays true after a switch."""
     return {**os.environ, "PWD": str(root / "current"), RUN_VARIABLE: mark}

@@ -152,7 +152,7 @@ class Run:
         self._replaced += 1
         if self._replaced > _REPLACEMENTS:
             raise NotUsableError("keepers die as soon as they are started")
-        _log.warning("the keeper is gone: another one is started")
+        _log.warning("the keeper is gone: another one is started", extra={"event": "keeper.gone"})
         lease = self._frozen.lease
         end = None if lease is None else lease.start + lease.seconds
         self._link.start(self._members(), lease_end=end)

@@ -21,6 +21,10 @@ OnLease = Callable[[Control, Lease], None]
 ListHandles = Callable[[Path, str], tuple[str, ...]]
 
 
+def _about(event: str, request: Control) -> dict[str, object]:
+    return {"event": event, "task_id": request.task_id}
+
+
 def no_lease_watched(request: Control, lease: Lease) -> None:
     """For programs that do not look at leases."""
 
@@ -44,7 +48,7 @@ class AgentSide:
         try:
             return protocol.read_control(self.control_file)
         except UnsafeFileError as error:
-            _log.warning("control.json is not believed: %s", error)
+            _log.warning("control.json is not believed: %s", error, extra={"event": "control.unbelieved"})
             return None
 
     def answered(self) -> AgentStatus | None:
@@ -101,6 +105,7 @@ class Standstill:
 
     def run(self, request: Control) -> None:
         """Answer `request`, a REQUEST_FREEZE that was read just now. Its nonce is used up afterwards. Never raises."""
+        begun = protocol.clock()
         self._see(request)
         ends = self._until_resume() if self._stop_program(request) else None
         if ends is None:
@@ -111,6 +116,10 @@ class Standstill:
             return
         seen = self._await_current(ends.current)
         self._let_go(seen)
+        # Not before: whoever reads our lines may be one of those that stood still.
+        seconds = round(protocol.clock() - begun, 6)
+        about = {**_about("freeze.ended", request), "seconds": seconds}
+        _log.info("stood still for %.3f s for %s", seconds, request.task_id, extra=about)
         self._say(AgentState.RUNNING, self._list_handles(seen))
 
     def _see(self, control: Control) -> None:
@@ -124,7 +133,7 @@ class Standstill:
         try:
             self._on_lease(renewal, self._lease)
         except Exception:
-            _log.exception("the renewal is not taken: thawing")
+            _log.exception("the renewal is not taken: thawing", extra={"event": "freeze.renewal_refused"})
             return False
         return True
 
@@ -135,10 +144,11 @@ class Standstill:
             self._on_freeze()
             fsync_open_files(self._side.root)
         except FreezeRefusedError as error:
-            _log.warning("the freeze is refused: %s", error)
+            _log.warning("the freeze is refused: %s", error, extra=_about("freeze.refused", request))
             return False
         except Exception:
-            _log.exception("the freeze is refused: the program did not stop, or its files cannot be flushed")
+            said = "the freeze is refused: the program did not stop, or its files cannot be flushed"
+            _log.exception(said, extra=_about("freeze.refused", request))
             return False
         return True
 
@@ -155,7 +165,10 @@ class Standstill:
                     return control
             if not self._lease.stands():
                 # Before a renewal is looked at: whoever watches over us may have thawed the program already.
-                _log.warning("the lease of the freeze ended: thawing without being told to")
+                _log.warning(
+                    "the lease of the freeze ended: thawing without being told to",
+                    extra={"event": "freeze.lease_ended"},
+                )
                 return None
             if control is not None and control.renewal > self._renewal and not self._extended(control):
                 return None
@@ -182,19 +195,19 @@ class Standstill:
         try:
             return self._handles(self._side.root, current)
         except Exception:  # the answer matters more than what is in it
-            _log.exception("open files of the old tree could not be listed")
+            _log.exception("open files of the old tree could not be listed", extra={"event": "handles.unlisted"})
             return ()
 
     def _let_go(self, current: str) -> None:
         try:
             self._on_resume(current)
         except Exception:
-            _log.exception("on_resume failed")
+            _log.exception("on_resume failed", extra={"event": "resume.failed"})
 
     def _say(self, state: AgentState, handles: tuple[str, ...] = ()) -> bool:
         try:
             self._side.say(state, self._nonce, self._renewal, handles)
         except OSError as error:
-            _log.warning("agent.json: %s not written: %s", state, error)
+            _log.warning("agent.json: %s not written: %s", state, error, extra={"event": "status.unwritten"})
             return False
         return True

@@ -189,7 +189,7 @@ class QuiesceWatcher:
             if asked is None:
                 raise
             # A full disk must not keep an agent from cleaning up: no freeze is under way, and a later one asks anew.
-            _log.warning("agent.json: RUNNING not written: %s", error)
+            _log.warning("agent.json: RUNNING not written: %s", error, extra={"event": "status.unwritten"})
 
     def _stand_by(self, control: Control | None) -> None:
         with FileWatch(self._side.control_file) as watch:
@@ -215,7 +215,7 @@ class QuiesceWatcher:
                     self._look(watch, attachment)
                 except Exception:
                     # Nobody would ack if this thread ended: every freeze would fail, though none would be wrong.
-                    _log.exception("the watcher goes on after an error")
+                    _log.exception("the watcher goes on after an error", extra={"event": "watcher.failed"})
                 watch.wait(_IDLE, self._wake)
 
     def _look(self, watch: FileWatch, attachment: Attachment) -> None:
