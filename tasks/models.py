@@ -36,6 +36,10 @@ _NEEDS_LIVE_SNAPSHOT = Q(op=Op.SET_CURRENT.value) & _LIVE | Q(op=Op.SNAPSHOT_DRO
 metrics.initialise(Op.values)
 
 
+def _list_index(value: str, condition: Q) -> models.Index:
+    return models.Index(name=f"tasks_list_{value.lower()}", fields=["-created_at", "-task_id"], condition=condition)
+
+
 class LostRace(Exception):
     """Somebody else moved the task first; nothing was written."""
 
@@ -161,9 +165,11 @@ class Task(models.Model):
             models.Index(name="tasks_by_workspace", fields=["workspace", "-created_at", "-task_id"]),
             models.Index(name="tasks_by_created", fields=["-created_at", "-task_id"]),
             # The same by status and by op, whatever is rare: else the newest of the few would be sought through all the
-            # others. By status also: how many are live, and which wait for longest.
-            models.Index(name="tasks_by_status", fields=["status", "-created_at", "-task_id"]),
-            models.Index(name="tasks_by_op", fields=["op", "-created_at", "-task_id"]),
+            # others. One for each value, for PostgreSQL takes a common value to be common among the newest too, and
+            # would look there. Each row is in two, and RUNNING ones are found by tasks_running. By status also: how
+            # many wait, and which wait for longest.
+            *(_list_index(status, Q(status=status.value)) for status in Status if status is not Status.RUNNING),
+            *(_list_index(op, Q(op=op.value)) for op in Op),
             # What ended since some moment, counted without a look at the rows: the days' counts and the dashboard.
             models.Index(name="tasks_by_end", fields=["ended_at", "op", "status"], condition=_FINISHED),
             # The DEAD ones of the last days, newest first: few, among very many.
