@@ -1,0 +1,133 @@
+"""The observation plane as compose.yml starts it, from Debian's programs, on free ports, beside an embedded stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import psutil
+
+from tests.deploy.installation import SOURCES, services
+from wvs_project.stack.processes import Child, Command
+from wvs_project.stack.waiting import LOOPBACK, free_port, wait_until
+
+DEPLOY: Final = SOURCES / "deploy"
+SECONDS: Final = 60.0
+# Faster than in an installation, so that a test need not wait; and what is needed to see a sample at once.
+HURRY: Final[Mapping[str, tuple[str, ...]]] = {
+    "vmsingle": ("-search.latencyOffset=0s",),
+    "vmagent": ("-remoteWrite.flushInterval=200ms",),
+    "vmalert": ("-evaluationInterval=1s", "-remoteWrite.flushInterval=200ms"),
+    "vmauth": (),
+}
+PROGRAMS: Final = {"vmsingle": "victoria-metrics"}
+PASSWORD: Final = "of-grafana"
+
+
+@dataclass
+class Monitoring:
+    """vmsingle, vmagent, vmalert and vmauth, each with the command of compose.yml but for places and ports."""
+
+    base: Path
+    ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in HURRY})
+    _exit: ExitStack = field(default_factory=ExitStack)
+
+    def start(self, targets: Mapping[str, str]) -> None:
+        """Scrape `targets`, addresses by the job's name. Raises StackError."""
+        self._write_configuration(targets)
+        for name in HURRY:
+            child = Child(
+                Command(
+                    name=name,
+                    argv=[PROGRAMS.get(name, name), *self._arguments(name), *HURRY[name]],
+                    log=self.base / f"{name}.log",
+                    mark=str(self.base),
+                    env={"PATH": os.environ["PATH"], "VMAUTH_GRAFANA_PASSWORD": PASSWORD},
+                )
+            )
+            self._exit.callback(child.stop, grace=10)
+            child.wait_ready(lambda name=name: self.answers(name), limit=SECONDS)  # type: ignore[misc]
+
+    def stop(self) -> None:
+        self._exit.close()
+
+    def url(self, name: str) -> str:
+        return f"http://{LOOPBACK}:{self.ports[name]}"
+
+    def answers(self, name: str) -> bool:
+        try:
+            return httpx.get(f"{self.url(name)}/health", trust_env=False).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        answer = httpx.get(f"{self.url('vmsingle')}/api/v1/query", params={"query": expression}, trust_env=False)
+        return list(answer.raise_for_status().json()["data"]["result"])
+
+    def values(self, expression: str, label: str) -> dict[str, float]:
+        return {found["metric"].get(label, ""): float(found["value"][1]) for found in self.query(expression)}
+
+    def alerts(self) -> dict[str, str]:
+        """The state of each alert that is not at rest."""
+        answer = httpx.get(f"{self.url('vmalert')}/api/v1/alerts", trust_env=False).raise_for_status()
+        return {alert["name"]: alert["state"] for alert in answer.json()["data"]["alerts"] or []}
+
+    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        wait_until(condition, limit=SECONDS, what=what)
+
+    def _write_configuration(self, targets: Mapping[str, str]) -> None:
+        """As it is shipped, but for the targets and the interval."""
+        place = self.base / "vmagent"
+        (place / "targets").mkdir(parents=True)
+        scrape = (DEPLOY / "vmagent" / "scrape.yml").read_text()
+        hurried = scrape.replace("scrape_interval: 15s", "scrape_interval: 1s").replace("timeout: 10s", "timeout: 1s")
+        (place / "scrape.yml").write_text(hurried)
+        for job, address in targets.items():
+            (place / "targets" / f"{job}.yml").write_text(json.dumps([{"targets": [address]}]))
+        auth = (DEPLOY / "vmauth" / "auth.yml").read_text()
+        (self.base / "auth.yml").write_text(auth.replace("http://vmsingle:8428", self.url("vmsingle")))
+
+    def _arguments(self, name: str) -> list[str]:
+        return [self._here(argument) for argument in services()[name]["command"]]
+
+    def _here(self, argument: str) -> str:
+        own = {"vmsingle": 8428, "vmagent": 8429, "vmauth": 8427, "vmalert": 8880}
+        for name, port in own.items():
+            argument = argument.replace(f"http://{name}:{port}", self.url(name))
+            argument = argument.replace(f"-httpListenAddr=:{port}", f"-httpListenAddr={LOOPBACK}:{self.ports[name]}")
+        places = {
+            "=/storage": f"={self.base}/storage",
+            "=/buffer": f"={self.base}/buffer",
+            "/etc/vmagent": str(self.base / "vmagent"),
+            "/etc/vmalert": str(DEPLOY / "vmalert"),
+            "/run/secrets/vmauth_config": str(self.base / "auth.yml"),
+            "http://alertmanager:9093": f"http://{LOOPBACK}:1",  # nobody there: alerts are asked for, not sent
+        }
+        for there, here in places.items():
+            argument = argument.replace(there, here)
+        return argument
+
+
+def targets_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Where an embedded stack with one executor apart shows its metrics, as its processes were told."""
+
+    def told(name: str, variable: str) -> str:
+        return psutil.Process(int(environment[f"WVS_PID_{name}"])).environ()[variable]
+
+    mount = " ".join(psutil.Process(int(environment["WVS_PID_JUICEFS"])).cmdline())
+    shown_at = re.search(r"--metrics[ =](\S+)", mount)
+    assert shown_at, mount
+    return {
+        "wvs-api": told("API", "WVS_METRICS_ADDR"),
+        "wvs-worker": told("WORKER", "WVS_METRICS_ADDR"),
+        "wvs-scheduler": told("SCHEDULER", "WVS_METRICS_ADDR"),
+        "wvs-executor": told("EXECUTOR_1", "EXECUTOR_METRICS_ADDR"),
+        "juicefs": shown_at[1],
+    }
