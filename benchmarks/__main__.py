@@ -18,6 +18,7 @@ from benchmarks.machine import describe
 from benchmarks.report import TABLE_NAME, Measured, Report
 from benchmarks.site import Site, own_site
 from benchmarks.stack import ROOT
+from observation.logs import configure_logging
 
 
 class Run:
@@ -93,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark is called {', '.join(unknown)}: see --list")
+    configure_logging("warning", "auto")  # of the executor that runs in this process
     chosen = [BENCHMARKS[name] for name in options.names or BENCHMARKS]
     is_good = Run(options.out, small=options.small).all(chosen)
     print((options.out / TABLE_NAME).read_text())
