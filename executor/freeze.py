@@ -130,7 +130,7 @@ class Freeze:
             attached=True,
             agent_id=self._ack.agent_id if self._ack else None,
             wait_seconds=max(self._acked_at - self._asked_at, 0.0),
-            freeze_seconds=max(self._resumed_at - self._acked_at, 0.0),
+            freeze_seconds=max(self._resumed_at - self._acked_at, 0.0) if self._ack else 0.0,
             resumed=self._resumed,
             current_seen=self._answer.current if self._answer else None,
             old_handles=self._answer.old_handles if self._answer else (),

@@ -219,7 +219,10 @@ class Engine:
             return self._after_stop(run, stopped.reason)
         except ExecutorFault as fault:
             tracing.fail(fault.reason)
-            log.warning("execute.failed", reason=fault.reason, error=fault.message, unknown=fault.outcome_unknown)
+            code = settlement.code_of(fault.reason)
+            log.warning(
+                "execute.failed", code=code, reason=fault.reason, error=fault.message, unknown=fault.outcome_unknown
+            )
             return self._after_fault(fault)
         except Exception as error:
             log.exception("execute.crashed")

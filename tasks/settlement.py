@@ -41,12 +41,16 @@ def this_worker() -> Actor:
     return Actor.this_process("worker")
 
 
+def code_of(reason: FaultReason) -> str:
+    """The WVS code of a task that failed for that reason (SPEC §4)."""
+    if reason is FaultReason.SNAPSHOT_IN_USE:
+        return ErrorCode.CONFLICT_SNAPSHOT_IN_USE.code
+    return (ErrorCode.EXECUTOR_TIMEOUT if reason in _TIMEOUTS else ErrorCode.EXECUTOR_ERROR).code
+
+
 def error_json(reason: FaultReason, message: str, *, attempt: int) -> dict[str, object]:
     """A task's `error` (SPEC §4)."""
-    code = ErrorCode.EXECUTOR_TIMEOUT if reason in _TIMEOUTS else ErrorCode.EXECUTOR_ERROR
-    if reason is FaultReason.SNAPSHOT_IN_USE:
-        code = ErrorCode.CONFLICT_SNAPSHOT_IN_USE
-    return {"code": code.code, "reason": reason.value, "message": message[:_LONGEST_MESSAGE], "attempt": attempt}
+    return {"code": code_of(reason), "reason": reason.value, "message": message[:_LONGEST_MESSAGE], "attempt": attempt}
 
 
 def storable(value: object) -> object:
