@@ -13,6 +13,7 @@ from executor.freeze import freeze
 from tests.agent.scene import SECOND_LIVE, Limits, Views, a_task, spoken, switch, wait_for
 from wvs_agent import QuiesceWatcher, protocol
 from wvs_agent.protocol import AgentLock
+from wvs_agent.watch import list_directory
 
 pytestmark = pytest.mark.fuse
 AGENT = "tests.agent.agent_process"
@@ -28,7 +29,7 @@ def test_a_freeze_goes_round_and_nothing_is_written_in_it(views: Views, stop: St
         for fence in range(1, 6):
             with freeze(views.ws, a_task(fence), Limits(), stop) as quiet:
                 frozen = int(agent.hear("frozen").split()[1])
-                protocol.FileWatch(views.ws.current / "log").refresh()
+                list_directory(views.ws.current)
                 assert (views.ws.current / "log").stat().st_size == frozen
                 quiet.check(margin=1.0)
             agent.hear("resumed live/initial")
@@ -115,7 +116,7 @@ def test_renewals_are_echoed_across_the_mounts(views: Views, stop: StopSignal) -
         for renewal in (1, 2, 3, 4):
 
             def echoed(expected: int = renewal) -> bool:
-                protocol.FileWatch(views.ws.agent_file).refresh()
+                list_directory(views.ws.agent_file.parent)
                 status = protocol.read_agent(views.ws.agent_file)
                 return status is not None and status.renewal >= expected
 
@@ -146,6 +147,6 @@ def test_what_was_written_up_to_the_freeze_is_seen_by_the_executor(views: Views,
 
 
 def read_fresh(path: Path) -> bytes:
-    protocol.FileWatch(path).refresh()
+    list_directory(path.parent)
     path.lstat()
     return path.read_bytes()
