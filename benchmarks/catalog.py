@@ -17,6 +17,7 @@ from benchmarks import (
     many_workspaces,
     precopy,
     recovery,
+    scale,
     throughput,
     waiters,
     wakeup,
@@ -38,11 +39,19 @@ class Benchmark:
     """How many services of their own its site has; with any it shares no site."""
 
 
+def scale_rows(site: Site) -> Iterator[Row]:
+    """On servers of its own: two databases of unlike size beside each other."""
+    with scale.place() as servers:
+        yield from scale.measure(servers, *site.size((scale.SIZES, scale.ROUNDS), (_SMALL_SCALE, 1)))
+
+
+_SMALL_SCALE: Final = (100, 1_000)
 _ALL: Final = (
     Benchmark("wakeup", "POST committed → RUNNING, idle and at half load", wakeup.rows),
     Benchmark("end_to_end", "POST → SUCCEEDED, beside the bare clone", end_to_end.rows, needs_juicefs=True),
     Benchmark("standstill", "how long the agent stands still", precopy.rows, needs_juicefs=True),
     Benchmark("api", "POST, GET and list, beside a bare DRF view", api_latency.rows),
+    Benchmark("scale", "a million tasks beside a thousand", scale_rows),
     Benchmark("waiters", "POST while clients wait for tasks", waiters.rows),
     Benchmark("throughput", "no-op tasks a second, beside procrastinate and Dramatiq", throughput.rows),
     Benchmark(

@@ -1,0 +1,91 @@
+"""Every benchmark works: small, all on one embedded stack, in a process of its own as `make bench` has it.
+
+No number is judged: only that the rows are there, from samples, with what they are compared with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from benchmarks.catalog import BENCHMARKS
+from wvs_project.stack.config import SOURCES
+from wvs_project.stack.juicefs import why_no_fuse
+
+ROWS = {
+    "wakeup": ["POST committed → RUNNING, idle", "POST committed → RUNNING, at half load"],
+    "end_to_end": [
+        "snapshot, 10 entries",
+        "set_current, 10 entries",
+        "snapshot, 10 entries, proof and pre-copy off",
+        "set_current, 10 entries, proof and pre-copy off",
+    ],
+    "standstill": [
+        "snapshot, 10 entries, 0% changed",
+        "snapshot, 10 entries, 1% changed",
+        "snapshot, 10 entries, 10% changed",
+        "set_current, 10 entries",
+    ],
+    "api": [
+        f"{what}, {who}" for who in ("1 client", "2 clients") for what in ("POST snapshot", "GET task", "list tasks")
+    ],
+    "waiters": ["POST snapshot while 2 clients wait"],
+    "throughput": [*["no-op tasks, 1 workspace"] * 3, *["no-op tasks, 4 workspaces"] * 3, "4 workspaces beside 1"],
+    "many": ["6 snapshots of 10 entries over 3 workspaces"],
+    "hung": ["snapshots of 2 workspaces while the agent of one more hangs"],
+    "recovery": ["worker killed → its task is rescued", "cancel → the clone of 1,500 entries is dead"],
+    "idle": ["idle: SQL statements", "idle: Valkey commands, one worker", "idle: CPU of all processes"],
+    "drop": ["drop of 40 entries, POST → SUCCEEDED", "GET task while 40 entries are dropped"],
+    "clone_limits": [
+        *[f"clone of 30 entries, {threads} threads" for threads in (1, 2, 4, 8, 16)],
+        "clone of 30 entries, an instance of its own",
+    ],
+}
+ALONE = {"executors"}
+"""Takes a stack with executors of its own, and a minute: its parts have their tests with the executors."""
+COMPARED_WITH_NOTHING = {"wakeup", "recovery", "idle"}
+GIVEN = ("WVS_DB_DSN", "WVS_REDIS_URL", "EXECUTOR_MOUNT_PATH", "WVS_SECRET_KEY", "EXECUTOR_ADDRS")
+HAS_FUSE = why_no_fuse() is None
+
+
+def chosen() -> Iterator[Any]:
+    """All that are listed; those that mean nothing without JuiceFS are deselected aloud where there is none."""
+    for name, benchmark in BENCHMARKS.items():
+        if name not in ALONE:
+            yield pytest.param(name, marks=[pytest.mark.fuse] if benchmark.needs_juicefs else [])
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """By the name of the benchmark."""
+    out = tmp_path_factory.mktemp("bench")
+    environment = {name: value for name, value in os.environ.items() if name not in GIVEN}
+    names = [name for name, one in BENCHMARKS.items() if name not in ALONE and (HAS_FUSE or not one.needs_juicefs)]
+    command = [sys.executable, "-m", "benchmarks", "--small", "--out", str(out), *names]
+    run = subprocess.run(command, cwd=SOURCES, env=environment, capture_output=True, text=True, check=False)
+    assert (out / "bench.json").exists(), run.stderr
+    report = json.loads((out / "bench.json").read_text())
+    assert run.returncode == (0 if report["met"] else 1), run.stderr
+    return {measured["name"]: {**measured, "said": run.stderr} for measured in report["benchmarks"]}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", chosen())
+def test_a_benchmark_gives_its_rows(found: Mapping[str, Any], name: str) -> None:
+    measured = found[name]
+    assert (measured["error"], measured["skipped"]) == ("", ""), measured["said"]
+    expected = ROWS.get(name)
+    whats = [row["what"] for row in measured["rows"]]
+    if expected is not None and HAS_FUSE:
+        assert whats == expected
+    assert whats
+    for row in measured["rows"]:
+        assert row["spread"]["n"] > 0
+        assert row["unit"]
+        assert (row["than"] is None) == (name in COMPARED_WITH_NOTHING)
