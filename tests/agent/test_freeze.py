@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from executor.contract import ExecutorFault, FaultReason, Stopped, StopReason, StopSignal
 from executor.freeze import Freeze, freeze
@@ -122,6 +123,16 @@ def test_a_late_ack_still_finds_the_request_taken_back(ws: WorkspaceLayout, agen
     agent.say(AgentState.FROZEN, control_of(ws).nonce)
     assert control_of(ws).state is ControlState.REQUEST_RESUME
     assert refused(ws, stop) is FaultReason.QUIESCE_TIMEOUT
+
+
+def test_a_freeze_that_nobody_answers_is_told_and_has_no_length(
+    ws: WorkspaceLayout, agent: HandAgent, stop: StopSignal
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        assert refused(ws, stop, Limits(quiesce_timeout=0.05)) is FaultReason.QUIESCE_TIMEOUT
+    asked, ended = (line for line in logs if line["event"].startswith("freeze."))
+    assert (asked["event"], asked["limit_seconds"]) == ("freeze.asked", 0.05)
+    assert (ended["event"], ended["attached"], ended["freeze_seconds"]) == ("freeze.ended", True, 0.0)
 
 
 def test_an_agent_that_refuses_ends_the_wait_at_once(ws: WorkspaceLayout, agent: HandAgent, stop: StopSignal) -> None:

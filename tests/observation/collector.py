@@ -64,7 +64,9 @@ class Collector:
             for scope in group.scope_spans:
                 for span in scope.spans:
                     failed = span.status.message if span.status.code == Status.STATUS_CODE_ERROR else None
-                    values = {each.key: getattr(each.value, str(each.value.WhichOneof("value"))) for each in span.attributes}
+                    values = {
+                        each.key: getattr(each.value, str(each.value.WhichOneof("value"))) for each in span.attributes
+                    }
                     ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
                     times = (span.start_time_unix_nano, span.end_time_unix_nano)
                     self._spans.append(Seen(service, span.name, *ids, failed, values, *times))
