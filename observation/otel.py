@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -27,6 +28,8 @@ _KINDS: Final[dict[Kind, trace.SpanKind]] = {
     "server": trace.SpanKind.SERVER,
     "consumer": trace.SpanKind.CONSUMER,
 }
+END_SECONDS: Final = 3.0
+"""What sending the last spans may take; the SDK by itself would try for half a minute."""
 _W3C: Final = TraceContextTextMapPropagator()
 _HEADER: Final = "traceparent"
 
@@ -83,8 +86,10 @@ class Otel:
         return carrier.get(_HEADER, "")
 
     def close(self) -> None:
-        """See tracing.Tracing."""
-        self._provider.shutdown()
+        """See tracing.Tracing. A collector that does not answer holds up no end of a process."""
+        sending = threading.Thread(target=self._provider.shutdown, name="traces-end", daemon=True)
+        sending.start()
+        sending.join(END_SECONDS)
 
 
 class _OtelSpan:

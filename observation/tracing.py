@@ -108,7 +108,7 @@ def use(tracing: Tracing | None) -> None:
 
 
 def stop() -> None:
-    """Trace no more; what was traced is sent, within the SDK's time-outs."""
+    """Trace no more; what was traced is sent, unless that takes longer than a few seconds."""
     tracing = _tracing
     use(None)
     if tracing is not None:

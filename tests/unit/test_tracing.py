@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,21 @@ def test_a_service_name_that_is_given_is_taken(
         pass
     tracing.stop()
     assert json.loads(capsys.readouterr().out)["resource"]["attributes"]["service.name"] == "mine"
+
+
+def test_a_collector_that_hangs_holds_up_no_end_of_a_process() -> None:
+    program = (
+        "from observation import otel, tracing\n"
+        "otel.END_SECONDS = 0.1\n"
+        "tracing.start('otlp', 'wvs-test')\n"
+        "with tracing.span('one'): pass\n"
+        "tracing.stop()\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as nobody_answers:
+        url = f"http://127.0.0.1:{nobody_answers.getsockname()[1]}"
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_TIMEOUT": "60", "NO_PROXY": "127.0.0.1"}
+        ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=settings, check=False, timeout=20)
+    assert ended.returncode == 0
 
 
 def test_a_span_is_below_the_one_that_is_given_and_above_what_is_begun_in_it() -> None:
