@@ -88,10 +88,18 @@ def test_what_may_not_be_reached_shares_no_network(one: str, other: str) -> None
     assert not services()[one]["networks"].keys() & services()[other]["networks"].keys()
 
 
-def test_only_a_network_with_a_published_port_leads_out() -> None:
+def test_what_keeps_data_or_carries_orders_has_no_way_out() -> None:
     networks: dict[str, Any] = yaml.safe_load(compose("config").stdout)["networks"]
-    published = {name for said in services().values() if said.get("ports") for name in said["networks"]}
-    assert {name for name, said in networks.items() if not said.get("internal")} <= published
+    leading_out = {name for name, said in networks.items() if not said.get("internal")}
+    assert {name for name, said in services().items() if said["networks"].keys() <= leading_out} == {
+        *GA,
+        "vmsingle",
+    }
+    assert {name for name in leading_out if {"pg-wvs", "executor", "worker"} & members_of(name)} == set()
+
+
+def members_of(network: str) -> set[str]:
+    return {name for name, said in services().items() if network in said["networks"]}
 
 
 @pytest.mark.parametrize("service", sorted(ALWAYS | GA))
