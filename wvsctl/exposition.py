@@ -1,4 +1,4 @@
-"""What /metrics pages say, read and added up. No more of the format than what Prometheus' own clients write."""
+"""What /metrics pages say, read and brought together. No more of the format than what Prometheus' own clients write."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ class NotMetrics(Exception):
 
 @dataclass
 class Metrics:
-    """Samples by name and labels; those of several pages are added."""
+    """Samples by name and labels. What several pages say is added, as counts and what each process has of its own are;
+    of the names in `shared` each page tells the one truth of all, a moment apart, and the largest is taken.
+    """
 
+    shared: frozenset[str] = frozenset()
     samples: dict[str, dict[Labels, float]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(float)))
 
     def add_page(self, text: str) -> None:
         """Raises NotMetrics, and has added nothing then."""
         for name, labels, value in list(_samples(text)):
-            self.samples[name][labels] += value
+            known = self.samples[name]
+            known[labels] = max(known.get(labels, value), value) if name in self.shared else known[labels] + value
 
     def has(self, name: str) -> bool:
         """Whether anybody exports it. A metric with labels is exported once a label was seen."""

@@ -33,10 +33,10 @@ def base_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def scrape(urls: tuple[str, ...], timeout: float) -> tuple[Metrics, list[Source]]:
-    """All of them added up, and which of them answered."""
-    metrics, sources = Metrics(), []
-    for url in map(page_of, urls):
+def scrape(urls: tuple[str, ...], timeout: float, *, shared: frozenset[str]) -> tuple[Metrics, list[Source]]:
+    """All of them together, each once however often it is named, and which of them answered. `shared` as in Metrics."""
+    metrics, sources = Metrics(shared), []
+    for url in dict.fromkeys(map(page_of, urls)):
         try:
             answer = fetch(url, timeout)
             answer.raise_for_status()

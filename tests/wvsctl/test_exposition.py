@@ -43,6 +43,14 @@ def test_several_processes_are_added_up() -> None:
     assert dict(histogram.buckets) == {0.1: 1.0, 1.0: 2.0, 10.0: 3.0, math.inf: 3.0}
 
 
+def test_one_truth_that_several_processes_tell_is_not_added_up() -> None:
+    metrics = Metrics(shared=frozenset({"wvs_task_queue_depth"}))
+    for depth in (3.0, 5.0, 4.0):
+        metrics.add_page(f"wvs_task_queue_depth {depth}\nwvs_executor_active_tasks {depth}\n")
+    assert metrics.total("wvs_task_queue_depth") == 5.0
+    assert metrics.total("wvs_executor_active_tasks") == 12.0
+
+
 @pytest.mark.parametrize(
     ("seconds", "share", "expected"),
     [

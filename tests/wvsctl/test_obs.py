@@ -74,6 +74,14 @@ def test_latency_shows_each_op(urls: list[str]) -> None:
     assert "1.950 s" in Wvsctl()("obs latency").ok()
 
 
+def test_two_workers_that_know_one_queue_are_one_queue_and_a_port_named_twice_is_read_once(urls: list[str]) -> None:
+    with port({"/metrics": (200, worker_page())}) as other:
+        ports = " ".join(f"--metrics-url {url}" for url in (urls[0], f"{urls[0]}/metrics", other))
+        shown = Wvsctl()(f"obs summary --json {ports}").json
+    assert (shown["queue_depth"], len(shown["sources"])) == (4.0, 2)
+    assert shown["tasks"]["DEAD"] == 2.0
+
+
 def test_queue_shows_how_many_wait_and_how_long_they_did(urls: list[str]) -> None:
     shown = Wvsctl()("obs queue --json").json
     assert (shown["queue_depth"], shown["wait"]["count"]) == (4.0, 1.0)

@@ -27,6 +27,8 @@ UNANSWERED: Final = "wvs_quiesce_timeout_total"
 RETRIES: Final = "wvs_task_retry_total"
 RESCUED: Final = "wvs_task_rescued_total"
 DRIFT: Final = "wvs_drift_total"
+SHARED: Final = frozenset({DEPTH})
+"""Gauges that are read from the database: every process that tells one tells the same, so they are not added up."""
 
 
 @command(app, "summary")
@@ -111,7 +113,7 @@ def _show(session: Session, look: Callable[[Metrics], dict[str, Any]], names: tu
             "where are the metrics? Say --metrics-url URL, once for each process, or WVS_METRICS_URLS: "
             "by default ports 9090 (api), 9091 (worker), 9092 (executor), 9094 (scheduler)"
         )
-    metrics, sources = scrape(urls, session.settings.request_timeout)
+    metrics, sources = scrape(urls, session.settings.request_timeout, shared=SHARED)
     found = look(metrics)
     missing = [name.removesuffix("_count") for name in names if not metrics.has(name)]
     session.output.result(found | {"missing": missing, "sources": sources}, lambda: _told(found, missing))
