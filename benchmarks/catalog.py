@@ -45,7 +45,7 @@ def scale_rows(site: Site) -> Iterator[Row]:
         yield from scale.measure(servers, *site.size((scale.SIZES, scale.ROUNDS), (_SMALL_SCALE, 1)))
 
 
-_SMALL_SCALE: Final = (100, 1_000)
+_SMALL_SCALE: Final = (1_000, 2_000)
 _ALL: Final = (
     Benchmark("wakeup", "POST committed → RUNNING, idle and at half load", wakeup.rows),
     Benchmark("end_to_end", "POST → SUCCEEDED, beside the bare clone", end_to_end.rows, needs_juicefs=True),

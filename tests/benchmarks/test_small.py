@@ -47,8 +47,8 @@ ROWS = {
         "clone of 30 entries, an instance of its own",
     ],
 }
-ALONE = {"executors"}
-"""Takes a stack with executors of its own, and a minute: its parts have their tests with the executors."""
+ALONE = {"executors", "scale"}
+"""They have servers of their own, whose start and filling take longer than all others together."""
 COMPARED_WITH_NOTHING = {"wakeup", "recovery", "idle"}
 GIVEN = ("WVS_DB_DSN", "WVS_REDIS_URL", "EXECUTOR_MOUNT_PATH", "WVS_SECRET_KEY", "EXECUTOR_ADDRS")
 HAS_FUSE = why_no_fuse() is None
