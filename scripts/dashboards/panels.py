@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models.common import (
     LegendPlacement,
     TooltipDisplayMode,
 )
-from grafana_foundation_sdk.models.dashboard import DataSourceRef, Threshold, ThresholdsMode
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType, DataSourceRef, Threshold, ThresholdsMode
 
 _SOURCE: Final = DataSourceRef(type_val="prometheus", uid="wvs-metrics")
 _HEIGHT: Final = 8
@@ -79,7 +79,7 @@ def rendered(board: Board) -> str:
         .timezone("utc")
         .refresh("30s")
         .time("now-6h", "now")
-        .link(dashboard.DashboardLink("WVS").type("dashboards").tags(["wvs"]).keep_time(True))
+        .link(dashboard.DashboardLink("WVS").type(DashboardLinkType.DASHBOARDS).tags(["wvs"]).keep_time(True))
     )
     ids = count(1)
     for row in board.rows:

@@ -14,7 +14,8 @@ from typing import Any, Final
 import httpx
 import psutil
 
-from tests.deploy.installation import SOURCES, services
+from tests.deploy.installation import services
+from wvs_project.stack.config import SOURCES
 from wvs_project.stack.processes import Child, Command
 from wvs_project.stack.waiting import LOOPBACK, free_port, wait_until
 

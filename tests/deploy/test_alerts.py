@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.installation import SOURCES
 from tests.deploy.queries import RULES
+from wvs_project.stack.config import SOURCES
 
 TESTS = RULES.parent / "tests"
 RUNBOOKS = SOURCES / "docs" / "runbooks"

@@ -11,8 +11,9 @@ from environs import FileAwareEnv
 
 from executor.durations import parse_duration
 from executor.service_config import read_service_config
-from tests.deploy.installation import COMPOSE, SOURCES, compose, default_of, environment_of, images, services
+from tests.deploy.installation import COMPOSE, compose, default_of, environment_of, images, services
 from wvs_project.config import read_config
+from wvs_project.stack.config import SOURCES
 from wvs_project.stack.programs import API, EXECUTOR, MIGRATE, SCHEDULER, WORKER
 
 COMMANDS = {"api": API, "worker": WORKER, "scheduler": SCHEDULER, "executor": EXECUTOR, "migrate": MIGRATE}

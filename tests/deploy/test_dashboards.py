@@ -12,8 +12,9 @@ import yaml
 
 from scripts.dashboards.boards import BOARDS
 from scripts.dashboards.panels import rendered
-from tests.deploy.installation import SOURCES, services
+from tests.deploy.installation import services
 from tests.deploy.queries import DASHBOARDS, metrics_in
+from wvs_project.stack.config import SOURCES
 
 PROVISIONING = SOURCES / "deploy" / "grafana" / "provisioning"
 

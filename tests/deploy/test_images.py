@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.installation import DOCKERFILE, PROGRAMS, SOURCES, images, services
+from tests.deploy.installation import DOCKERFILE, PROGRAMS, images, services
+from wvs_project.stack.config import SOURCES
 
 SETTINGS = {
     "WVS_DB_DSN": "postgresql://nobody@127.0.0.1:1/none",

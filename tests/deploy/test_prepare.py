@@ -15,8 +15,9 @@ import yaml
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.deploy.installation import COMPOSE, SOURCES, services
+from tests.deploy.installation import COMPOSE, services
 from tests.servers import Servers
+from wvs_project.stack.config import SOURCES
 from wvs_project.stack.postgres import wheel_installation
 
 SEGMENT = b"a segment" * 1000

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import typer
 from django.core.management import get_commands
 
-from tests.deploy.installation import SOURCES, services
+from tests.deploy.installation import services
 from tests.deploy.test_alerts import RUNBOOKS
+from wvs_project.stack.config import SOURCES
 from wvsctl.cli import app
 
 PAGES = [*sorted(RUNBOOKS.glob("*.md")), SOURCES / "docs" / "deployment.md"]
