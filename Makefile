@@ -6,7 +6,7 @@ STAMP := $(VENV)/.requirements-dev
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo smoke-test up down status test chaos lint lint-django format requirements migrations openapi stubs baseline dashboards clean
+.PHONY: help demo smoke-test up down status test chaos bench lint lint-django format requirements migrations openapi stubs baseline dashboards clean
 
 help:
 	@echo "make demo          show the main job on an embedded stack, with checks and timings"
@@ -16,6 +16,7 @@ help:
 	@echo "make test          all tests;  make lint  all checks of the code;  make format  put it in shape"
 	@echo "make chaos         ten minutes of faults on real processes, then the verdict; WVS_CHAOS_SEED, WVS_CHAOS_SECONDS,"
 	@echo "                   WVS_CHAOS_EXECUTORS=2: with the executors as services of their own, over gRPC"
+	@echo "make bench         measure, beside what else does the same; ONLY=\"name name\": some, see benchmarks/README.md"
 	@echo "make migrations    write migrations;  make openapi  write docs/openapi.yaml"
 	@echo "make stubs         write executor/wire/ from proto/;  make baseline  take what proto/ says now as promised"
 	@echo "make dashboards    write deploy/grafana/dashboards/ from scripts/dashboards/"
@@ -38,6 +39,10 @@ test: $(STAMP)
 
 chaos: $(STAMP)
 	@$(RUN) -m tests.chaos
+
+# ONLY="wakeup api": some; OUT: the directory for the JSON and the table, .bench unless given.
+bench: $(STAMP)
+	@$(RUN) -m benchmarks $(if $(OUT),--out $(OUT)) $(ONLY)
 
 lint: $(STAMP)
 	$(RUN) -m ruff check
