@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.report import print_rows
 from benchmarks.rows import Row, Spread, at_most, rounded
@@ -78,7 +78,7 @@ class Bench:
         self.run(OperationName.INIT_WORKSPACE)
         self.files = plant(self.agent_root / "live" / "initial", entries)
 
-    def run(self, op: OperationName, **fields: str) -> Outcome:
+    def run(self, op: OperationName, **fields: Any) -> Outcome:
         """One task."""
         request = ExecuteTask(
             f"task-{uuid.uuid4()}", self.ws.wsid, op, fence=next(self._fences), timeout_seconds=600.0, **fields

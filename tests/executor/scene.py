@@ -56,7 +56,7 @@ class Site:
         self.ws = Layout(mount).workspace(self.wsid)
         self._fences = itertools.count(1)
 
-    def request(self, op: OperationName, *, task_id: str | None = None, **fields: str) -> ExecuteTask:
+    def request(self, op: OperationName, *, task_id: str | None = None, **fields: Any) -> ExecuteTask:
         """A request with a fresh fence, and a fresh task unless one is given."""
         return ExecuteTask(
             task_id=task_id or new_task_id(),
