@@ -104,7 +104,7 @@ def _refuse_exposure(config: ServiceConfig) -> None:
         exposed.append(f"EXECUTOR_METRICS_ADDR={config.metrics_addr}")
     of_mount = config.volume.metrics_addr if config.volume else None
     if of_mount is not None and not of_mount.is_loopback:
-        exposed.append(f"EXECUTOR_MOUNT_METRICS_ADDR={of_mount}")
+        exposed.append(f"JFS_METRICS_ADDR={of_mount}")
     if exposed:
         raise ExecutorConfigError(
             f"{', '.join(exposed)}: plaintext is for loopback only. Bind to 127.0.0.1, or give EXECUTOR_TLS_CA, "
@@ -147,7 +147,7 @@ def _volume(env: FileAwareEnv) -> OwnVolume | None:
     if not given:
         return None
     meta_url, password = split_password(given)
-    metrics = "EXECUTOR_MOUNT_METRICS_ADDR"
+    metrics = "JFS_METRICS_ADDR"
     shown_at = _address(env, metrics, "") if env.str(metrics, "") else None
     return OwnVolume(meta_url, env.str("META_PASSWORD", "") or password, _store(env), shown_at)
 

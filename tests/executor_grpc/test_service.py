@@ -89,8 +89,8 @@ def refused(mount: Path, tmp_path: Path, **settings: str) -> str:
         ({"EXECUTOR_GRPC_ADDR": "0.0.0.0:0"}, "EXECUTOR_GRPC_ADDR=0.0.0.0:0: plaintext is for loopback only"),
         ({"EXECUTOR_METRICS_ADDR": "0.0.0.0:0"}, "EXECUTOR_METRICS_ADDR=0.0.0.0:0"),
         (
-            {"JFS_META_URL": "sqlite3:///x", "EXECUTOR_MOUNT_METRICS_ADDR": "0.0.0.0:1"},
-            "EXECUTOR_MOUNT_METRICS_ADDR=0.0.0.0:1",
+            {"JFS_META_URL": "sqlite3:///x", "JFS_METRICS_ADDR": "0.0.0.0:1"},
+            "JFS_METRICS_ADDR=0.0.0.0:1",
         ),
         ({"EXECUTOR_GRPC_ADDR": "nonsense"}, "EXECUTOR_GRPC_ADDR='nonsense': expected host:port"),
         ({"EXECUTOR_QUIESCE_TIMEOUT": "300s"}, "EXECUTOR_QUIESCE_TIMEOUT (300 s) must be smaller"),
@@ -323,7 +323,7 @@ def test_its_own_mount_is_made_made_again_and_gone_at_the_end(servers: Servers, 
     with own_volume(servers) as volume:
         path = tmp_path / "ws"
         shown_at = f"{LOOPBACK}:{free_port()}"
-        settings = {"EXECUTOR_QUIESCE_TIMEOUT": "5s", "EXECUTOR_MOUNT_METRICS_ADDR": shown_at}
+        settings = {"EXECUTOR_QUIESCE_TIMEOUT": "5s", "JFS_METRICS_ADDR": shown_at}
         with served(path, tmp_path / "log", JFS_META_URL=volume.meta_url, **settings) as service:
             assert service.process is not None
             assert "juicefs_used_inodes" in httpx.get(f"http://{shown_at}/metrics", trust_env=False).text
