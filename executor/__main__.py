@@ -58,9 +58,9 @@ def serve(config: ServiceConfig, stop: threading.Event, cleanup: ExitStack) -> N
     if problem is not None:
         raise ExecutorConfigError(f"EXECUTOR_MOUNT_PATH: {problem}; mount the volume, then start the executor")
     _refuse_no_mount(config)
-    executor = LocalExecutor(config.executor)
     metrics, runs = ExecutorMetrics(), Runs()
-    service = ExecutorService(executor, runs=runs, why_dead=lambda: watch.problem, metrics=metrics)
+    executor = LocalExecutor(config.executor, metrics=metrics)
+    service = ExecutorService(executor, runs=runs, why_dead=lambda: watch.problem)
     server = ExecutorServer(service, runs, addr=config.grpc_addr, tls=config.tls)
 
     def heard(problem: str | None) -> None:

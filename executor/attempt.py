@@ -30,7 +30,9 @@ from executor.contract import (
     StopSignal,
 )
 from executor.fence import Held
+from executor.freeze import Freeze, freeze
 from executor.layout import WorkspaceLayout
+from executor.metrics import ExecutorMetrics
 from executor.witness import Elsewhere
 from observation import tracing
 
@@ -49,10 +51,13 @@ class Attempt:
     driver: CloneDriver
     stop: StopSignal
     progress: ProgressSink
+    metrics: ExecutorMetrics
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     """What this executor's earlier attempts saw."""
     published: bool = False
     timings: dict[str, float] = field(default_factory=dict)
+    _still: bool = field(default=False, init=False)
+    """An agent stands still for us."""
 
     @contextmanager
     def holding(self) -> Iterator[Held]:
@@ -70,6 +75,24 @@ class Attempt:
         for path in needed:
             if not tree.is_real_directory(path):
                 raise ExecutorFault(FaultReason.UNSAFE_PATH, f"{path} is missing or no directory: not our workspace")
+
+    @contextmanager
+    def frozen(self, held: Held) -> Iterator[Freeze]:
+        """The agent stands still, as freeze() says, and what that cost it is counted."""
+        quiet: Freeze | None = None
+        finished = False
+        try:
+            self._tell(Progress("quiesce"))
+            with freeze(self.ws, self.request, self.config, self.stop, check=held.check) as quiet, self._told(quiet):
+                yield quiet
+                finished = True
+        except ExecutorFault as fault:
+            if quiet is None and fault.reason is FaultReason.QUIESCE_TIMEOUT:
+                self.metrics.unanswered()
+            raise
+        finally:
+            if quiet is not None:
+                self.metrics.froze(quiet.report, heard=finished)
 
     @property
     def staging(self) -> Path:
@@ -100,14 +123,31 @@ class Attempt:
         """Where a clone tells how far it is in a tree of so many entries; None: nobody knows."""
 
         def tell(progress: Progress) -> None:
-            self.progress(dataclasses.replace(progress, entries_total=total))
+            self._tell(dataclasses.replace(progress, entries_total=total))
 
         return tell
 
     @contextmanager
+    def _told(self, quiet: Freeze) -> Iterator[None]:
+        """It is told that the agent stands still, and that it may go on."""
+        if not quiet.attached:
+            yield
+            return
+        self._still = True
+        self._tell(Progress("freeze"))
+        try:
+            yield
+        finally:
+            self._still = False
+            self._tell(Progress("resume"))
+
+    def _tell(self, progress: Progress) -> None:
+        self.progress(dataclasses.replace(progress, frozen=self._still))
+
+    @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Tell that it is being done, and note how long it took, in seconds."""
-        self.progress(Progress(name))
+        self._tell(Progress(name))
         begin = time.monotonic()
         try:
             with tracing.span(_SPANS[name]) if name in _SPANS else contextlib.nullcontext():

@@ -29,6 +29,7 @@ from executor.contract import (
 )
 from executor.faults import fault_of, reason_of
 from executor.layout import Layout
+from executor.metrics import ExecutorMetrics, metrics_in_process
 from executor.operations import init_workspace, set_current, snapshot_create, snapshot_drop
 from executor.upkeep import AgentSeen, Detached, Inventory, Purged, SweepRequest, Swept
 from executor.witness import Elsewhere
@@ -54,9 +55,9 @@ _OPERATIONS: Final[dict[OperationName, _Operation]] = {
 }
 
 
-def open_local_executor() -> LocalExecutor:
-    """From the environment. Raises ExecutorConfigError."""
-    executor = LocalExecutor(read_config())
+def open_local_executor(*, counted: bool = False) -> LocalExecutor:
+    """From the environment. `counted`: shown among this process's metrics. Raises ExecutorConfigError."""
+    executor = LocalExecutor(read_config(), metrics=metrics_in_process() if counted else None)
     _log.warning("executor.in_process", meaning="this process holds the rights of both planes")
     return executor
 
@@ -64,13 +65,16 @@ def open_local_executor() -> LocalExecutor:
 class LocalExecutor:
     """Implements contract.Executor and upkeep.Upkeep. Thread-safe: the workspace's lock lets one call work on it."""
 
-    def __init__(self, config: ExecutorConfig, driver: CloneDriver | None = None) -> None:
-        """Raises ExecutorConfigError for a mount that is missing, dead or unusable."""
+    def __init__(
+        self, config: ExecutorConfig, driver: CloneDriver | None = None, metrics: ExecutorMetrics | None = None
+    ) -> None:
+        """Counts in `metrics`, else where nobody looks. Raises ExecutorConfigError: mount missing, dead or unusable."""
         self._config = config
         self._driver = driver or choose_driver(config)
         self._layout = Layout(config.mount_path)
         self._volume = identity_of(config.mount_path)
         self._elsewhere = Elsewhere()
+        self._metrics = metrics or ExecutorMetrics()
         _log.info("volume.opened", mount=str(config.mount_path), driver=self._driver.name)
         if self._driver.name == "copy":
             _log.warning("driver.copies", meaning="every snapshot and every switch copies all bytes")
@@ -85,7 +89,14 @@ class LocalExecutor:
     def execute(self, request: ExecuteTask, *, stop: StopSignal, progress: ProgressSink) -> Outcome:
         """See contract.Executor."""
         attempt = self._attempt(request, stop, progress)
-        return self._speaking(lambda: _operation(request).run(attempt), stop=stop, attempt=attempt)
+        try:
+            with self._metrics.running():
+                outcome = self._speaking(lambda: _operation(request).run(attempt), stop=stop, attempt=attempt)
+        except ExecutorFault as fault:
+            self._metrics.failed(fault.reason)
+            raise
+        self._metrics.done(request.op, outcome)
+        return outcome
 
     def probe(self, request: ExecuteTask, *, stop: StopSignal) -> Outcome | None:
         """See contract.Executor."""
@@ -144,6 +155,7 @@ class LocalExecutor:
             driver=self._driver,
             stop=stop,
             progress=progress,
+            metrics=self._metrics,
             elsewhere=self._elsewhere,
         )
 

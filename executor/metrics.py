@@ -1,10 +1,11 @@
-"""The executor's metrics (SPEC §11), and the small HTTP server that shows them beside its health."""
+"""The executor's metrics (SPEC §11, docs/metrics.md), and the small HTTP server that shows them beside its health."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6
@@ -12,6 +13,7 @@ from typing import Final
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
+    REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -21,57 +23,95 @@ from prometheus_client import (
 )
 
 from executor.addresses import Address
-from executor.contract import FaultReason, OperationName, Outcome
+from executor.contract import AgentReport, FaultReason, OperationName, Outcome
 
 _LONG: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _SHORT: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
-class ExecutorMetrics:
-    """What is counted of this process."""
+_CLONING: Final = (OperationName.SNAPSHOT_CREATE, OperationName.SET_CURRENT)
+_CLONE_PHASES: Final = ("precopy", "clone")
 
-    def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self._active = Gauge("wvs_executor_active_tasks", "Tasks being executed.", registry=registry)
-        self.mount_up = Gauge("wvs_executor_mount_up", "Whether the mount answers.", registry=registry)
+
+class ExecutorMetrics:
+    """What is counted of the runs of one executor. Costs no lock that somebody else holds for long, and no I/O."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Shown by `registry`, which is the process's; else by one of its own, with the process's figures.
+
+        Only an executor of its own watches its mount, and so has `mount_up`.
+        """
+        self.registry = shown = registry or CollectorRegistry()
+        if registry is None:
+            ProcessCollector(registry=shown)
+            self.mount_up = Gauge("wvs_executor_mount_up", "Whether the mount answers.", registry=shown)
+        self._active = Gauge("wvs_executor_active_tasks", "Runs under way.", registry=shown)
         self._clone = Histogram(
-            "wvs_clone_duration_seconds", "Cloning a tree.", ["op"], buckets=_LONG, registry=registry
+            "wvs_clone_duration_seconds", "Copying a tree, pre-copy included.", ["op"], buckets=_LONG, registry=shown
         )
-        self._entries = Counter("wvs_clone_entries_total", "Entries of snapshots made.", ["op"], registry=registry)
-        self._failed = Counter("wvs_clone_fail_total", "Attempts that failed.", ["reason"], registry=registry)
+        self._entries = Counter("wvs_clone_entries_total", "Entries of snapshots made.", ["op"], registry=shown)
+        self._failed = Counter("wvs_clone_fail_total", "Runs that failed, by reason.", ["reason"], registry=shown)
         self._wait = Histogram(
-            "wvs_quiesce_wait_seconds", "From the request to the agent's ack.", buckets=_SHORT, registry=registry
+            "wvs_quiesce_wait_seconds", "From the request to the agent's ack.", buckets=_SHORT, registry=shown
         )
-        self._unanswered = Counter("wvs_quiesce_timeout_total", "Freezes that no agent answered.", registry=registry)
-        self._freeze = Histogram("wvs_freeze_seconds", "The agent's standstill.", buckets=_SHORT, registry=registry)
+        self._unanswered = Counter("wvs_quiesce_timeout_total", "Freezes that no agent answered.", registry=shown)
+        self._freeze = Histogram("wvs_freeze_seconds", "The agent's standstill.", buckets=_SHORT, registry=shown)
+        self._stale = Counter(
+            "wvs_resume_stale_total", "Agents that did not follow, or still hold the old tree.", registry=shown
+        )
         self._switch = Histogram(
-            "wvs_switch_duration_seconds", "Switching current, freeze included.", buckets=_SHORT, registry=registry
+            "wvs_switch_duration_seconds", "Switching current, freeze included.", buckets=_SHORT, registry=shown
         )
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """0 is a value, a missing series is a question."""
+        for op in _CLONING:
+            self._clone.labels(op.value)
+        self._entries.labels(OperationName.SNAPSHOT_CREATE.value)
+        for reason in FaultReason:
+            self._failed.labels(reason.value)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """While a task is executed."""
+        """While a run is under way."""
         with self._active.track_inprogress():
             yield
 
     def done(self, op: OperationName, outcome: Outcome) -> None:
         """What a run said of itself; a repeat that found it done says nothing."""
-        if "clone" in outcome.timings:
-            self._clone.labels(op).observe(outcome.timings["clone"])
-        if outcome.entries is not None and not outcome.already_done:
-            self._entries.labels(op).inc(outcome.entries)
+        if outcome.already_done:
+            return
+        cloning = [outcome.timings[phase] for phase in _CLONE_PHASES if phase in outcome.timings]
+        if cloning and op in _CLONING:
+            self._clone.labels(op.value).observe(sum(cloning))
+        if outcome.entries is not None:
+            self._entries.labels(op.value).inc(outcome.entries)
         if "switch" in outcome.timings:
             self._switch.observe(outcome.timings["switch"])
-        if outcome.agent is not None and outcome.agent.attached:
-            self._wait.observe(outcome.agent.wait_seconds)
-            self._freeze.observe(outcome.agent.freeze_seconds)
 
     def failed(self, reason: FaultReason) -> None:
-        """An attempt failed."""
-        self._failed.labels(reason).inc()
-        if reason is FaultReason.QUIESCE_TIMEOUT:
-            self._unanswered.inc()
+        """A run failed."""
+        self._failed.labels(reason.value).inc()
+
+    def unanswered(self) -> None:
+        """An agent is attached and did not stand still."""
+        self._unanswered.inc()
+
+    def froze(self, seen: AgentReport, *, heard: bool) -> None:
+        """A freeze is over, whatever became of the run. `heard`: the agent was given its time to answer the resume."""
+        if not seen.attached:
+            return
+        self._wait.observe(seen.wait_seconds)
+        self._freeze.observe(seen.freeze_seconds)
+        if heard and (seen.resumed is False or seen.old_handles):
+            self._stale.inc()
+
+
+@cache
+def metrics_in_process() -> ExecutorMetrics:
+    """Those of an executor inside another process (EXECUTOR_ADDRS=local): shown on that one's port."""
+    return ExecutorMetrics(REGISTRY)
 
 
 class _Server(ThreadingHTTPServer):

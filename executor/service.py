@@ -19,7 +19,6 @@ from grpc import ServicerContext
 
 from executor import carried, messages, upkeep_messages
 from executor.contract import ExecuteTask, Executor, ExecutorFault, FaultReason, Progress, Stopped, StopSignal
-from executor.metrics import ExecutorMetrics
 from executor.relay import Relay
 from executor.runs import Runs
 from executor.upkeep import Upkeep
@@ -38,14 +37,11 @@ class Served(Executor, Upkeep, Protocol):
 class ExecutorService(ExecutorServiceServicer):
     """Each call is served by a thread of gRPC's; a run has one of its own, which outlives its children."""
 
-    def __init__(
-        self, executor: Served, *, runs: Runs, why_dead: Callable[[], str | None], metrics: ExecutorMetrics
-    ) -> None:
+    def __init__(self, executor: Served, *, runs: Runs, why_dead: Callable[[], str | None]) -> None:
         """`why_dead` says at once what is wrong with the mount; then nothing is begun on it."""
         self._executor = executor
         self._runs = runs
         self._why_dead = why_dead
-        self._metrics = metrics
 
     def Execute(self, request: pb.ExecuteRequest, context: ServicerContext) -> Iterator[pb.ExecuteResponse]:
         """Serve `Execute`."""
@@ -78,13 +74,10 @@ class ExecutorService(ExecutorServiceServicer):
         begun = time.monotonic()
         said: dict[str, object]
         try:
-            with self._metrics.running():
-                outcome = self._executor.execute(task, stop=stop, progress=tell)
-            self._metrics.done(task.op, outcome)
+            outcome = self._executor.execute(task, stop=stop, progress=tell)
             ending = pb.ExecuteResponse(outcome=messages.outcome_to_wire(outcome))
             event, said = "execute.done", {"already_done": outcome.already_done}
         except ExecutorFault as fault:
-            self._metrics.failed(fault.reason)
             ending = pb.ExecuteResponse(fault=messages.fault_to_wire(fault))
             event, said = "execute.failed", {"reason": fault.reason.value, "error": fault.message}
         except Stopped as stopped:

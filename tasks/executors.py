@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from executor.client import RemoteExecutor, open_remote_executor, parse_addrs
+from executor.client import open_remote_executor, parse_addrs
 from executor.contract import Executor
-from executor.local import ExecutorConfigError, LocalExecutor, open_local_executor
+from executor.local import ExecutorConfigError, open_local_executor
 from executor.upkeep import Upkeep
 from wvs_project.config import ConfigError
 
@@ -20,12 +20,14 @@ def connect_executor(addrs: Sequence[str]) -> Executor:
     Raises ConfigError and ExecutorConfigError. A service that does not answer is no error here: its workspaces wait.
     With `local` this process holds the rights of both planes and says so at start.
     """
-    return _connect(addrs)
+    require_addrs(addrs)
+    return open_local_executor(counted=True) if list(addrs) == [LOCAL] else open_remote_executor(addrs)
 
 
 def connect_upkeep(addrs: Sequence[str]) -> Upkeep:
     """The same execution plane as the sweeper sees it. Raises as `connect_executor` does."""
-    return _connect(addrs)
+    require_addrs(addrs)
+    return open_local_executor() if list(addrs) == [LOCAL] else open_remote_executor(addrs)
 
 
 def require_addrs(addrs: Sequence[str]) -> None:
@@ -43,10 +45,3 @@ def require_addrs(addrs: Sequence[str]) -> None:
         parse_addrs(addrs)
     except ExecutorConfigError as error:
         raise ConfigError(str(error)) from None
-
-
-def _connect(addrs: Sequence[str]) -> LocalExecutor | RemoteExecutor:
-    require_addrs(addrs)
-    if list(addrs) == [LOCAL]:
-        return open_local_executor()
-    return open_remote_executor(addrs)

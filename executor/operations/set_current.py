@@ -15,7 +15,6 @@ from executor.config import SWITCH_MARGIN
 from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome, Stopped
 from executor.descriptor import Descriptor
 from executor.fence import Held
-from executor.freeze import freeze
 from executor.layout import WorkspaceLayout, snapshot_tree
 
 _log = structlog.get_logger(__name__)
@@ -101,7 +100,7 @@ def _differs(attempt: Attempt, held: Held, copy: Path, described: Descriptor) ->
 
 def _switch_in_freeze(attempt: Attempt, held: Held, *, staged: Path | None, live: Path) -> AgentReport:
     ws = attempt.ws
-    with freeze(ws, attempt.request, attempt.config, attempt.stop, check=held.check) as quiet, attempt.timed("switch"):
+    with attempt.frozen(held) as quiet, attempt.timed("switch"):
         failpoints.hit("set_current.frozen")
         held.check(force=True)
         if staged is not None:

@@ -17,7 +17,7 @@ from executor.attempt import Attempt
 from executor.contract import AgentReport, ExecutorFault, FaultReason, Outcome
 from executor.descriptor import Descriptor
 from executor.fence import Held
-from executor.freeze import Freeze, freeze
+from executor.freeze import Freeze
 from executor.layout import snapshot_tree
 from executor.manifest import Manifest
 from executor.precopy import Precopy
@@ -116,8 +116,7 @@ class _Frozen:
 
 def _freeze(attempt: Attempt, held: Held, source: Path, copy: Path, early: Precopy | None) -> _Frozen:
     before: Survey | None = None
-    ws, request, config = attempt.ws, attempt.request, attempt.config
-    with freeze(ws, request, config, attempt.stop, check=held.check) as quiet, _standing_still():
+    with attempt.frozen(held) as quiet, _standing_still():
         with tree.open_root(source) as root:
             failpoints.hit("create.frozen")
             if attempt.verifies or early is not None:
