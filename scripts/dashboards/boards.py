@@ -44,7 +44,9 @@ OVERVIEW: Final = Board(
                 Stat("Success, 1 h", "wvs:task_success:ratio_1h", "percentunit", good_from=0.9995, decimals=3),
                 Stat("Success, 30 d", "wvs:task_success:ratio_30d", "percentunit", good_from=0.9995, decimals=3),
                 Stat("Died, 24 h", 'sum(increase(wvs_task_total{status="DEAD"}[24h]))', bad_from=1, decimals=0),
+                Stat("DEAD, 7 d", "max(wvs_task_dead)", bad_from=1, decimals=0),
                 Stat("Waiting now", "max(wvs_task_queue_depth)", bad_from=100, decimals=0),
+                Stat("Waits for longest", "max(wvs_task_oldest_waiting_seconds)", "s", bad_from=600),
             ],
         ),
         Row(
