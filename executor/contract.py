@@ -71,8 +71,8 @@ class Progress:
     """How far a run is. `total` is None while it is unknown."""
 
     phase: str
-    """`quiesce`: the agent is asked to stand still; `freeze`: it does, and nothing finer is told; `resume`: it was told to
-    go on, and its answer is waited for; else what is done to the trees, for example clone, scan, verify, switch."""
+    """`quiesce`: the agent is asked to stand still; `freeze`: it does, and nothing finer is told; `resume`: it was told
+    to go on, and its answer is waited for; else what is done to the trees, for example clone, scan, verify, switch."""
     entries_done: int = 0
     entries_total: int | None = None
     frozen: bool = False

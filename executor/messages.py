@@ -76,12 +76,17 @@ def attempt_from_wire(wire: pb.Attempt) -> ExecuteTask:
 
 def progress_to_wire(progress: Progress) -> pb.Progress:
     """How far a run is."""
-    return pb.Progress(phase=progress.phase, entries_done=progress.entries_done, entries_total=progress.entries_total)
+    return pb.Progress(
+        phase=progress.phase,
+        entries_done=progress.entries_done,
+        entries_total=progress.entries_total,
+        frozen=progress.frozen,
+    )
 
 
 def progress_from_wire(wire: pb.Progress) -> Progress:
     """How far a run is."""
-    return Progress(wire.phase, wire.entries_done, _given(wire, "entries_total", wire.entries_total))
+    return Progress(wire.phase, wire.entries_done, _given(wire, "entries_total", wire.entries_total), wire.frozen)
 
 
 def outcome_to_wire(outcome: Outcome) -> pb.Outcome:

@@ -7,6 +7,8 @@ from datetime import timedelta
 import structlog
 from django.contrib.sessions.backends.db import SessionStore
 
+from snapshots.drift import DriftKind
+from snapshots.drift_counts import OF_THE_INSPECTION, OF_THE_SWEEP, note_drift
 from snapshots.housekeeping import delete_unneeded_tasks
 from snapshots.inspection import count_drift, drift_inspector
 from snapshots.metrics import DRIFT
@@ -30,8 +32,9 @@ class SweepChore(Chore):
     def run(self, tools: Tools) -> None:
         """Raises Stopped; a workspace that cannot be swept is logged and left to the next time."""
         grace = timedelta(seconds=tools.config.live_grace) if self._grace is None else self._grace
+        stays: list[DriftKind] = []
         for report in Sweeper(tools, grace, actor=Actor.this_process("scheduler")).sweep_all():
-            _count(report)
+            stays += _count(report)
             if report.moved or report.deleted or report.problems:
                 log.info(
                     "sweep.done",
@@ -40,6 +43,7 @@ class SweepChore(Chore):
                     deleted=report.deleted,
                     problems=report.problems,
                 )
+        note_drift(stays, OF_THE_SWEEP)
 
 
 class DriftChore(Chore):
@@ -49,12 +53,15 @@ class DriftChore(Chore):
 
     def run(self, tools: Tools) -> None:
         """Raises Stopped, ExecutorFault(UNAVAILABLE)."""
+        found: list[DriftKind] = []
         for report in drift_inspector(tools, Actor.this_process("scheduler")).inspect_all():
             count_drift(report)
+            found += [finding.kind for finding in report.findings]
             for finding in report.findings:
                 log.warning(
                     "drift.found", wsid=report.wsid, kind=finding.kind, what=finding.what, detail=finding.detail
                 )
+        note_drift(found, OF_THE_INSPECTION)
 
 
 class RetentionChore(Chore):
@@ -71,8 +78,9 @@ class RetentionChore(Chore):
         Order.objects.ended_before(tools.config.task_retention).delete()
 
 
-def _count(report: SweepReport) -> None:
-    """What should not be there and yet stays, for the metric."""
-    for verdict in report.verdicts:
-        if verdict.drift is not None:
-            DRIFT.labels(kind=verdict.drift.value).inc()
+def _count(report: SweepReport) -> list[DriftKind]:
+    """What should not be there and yet stays: counted for the metric, and told."""
+    stays = [verdict.drift for verdict in report.verdicts if verdict.drift is not None]
+    for kind in stays:
+        DRIFT.labels(kind=kind.value).inc()
+    return stays

@@ -106,3 +106,17 @@ class SnapshotDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day}: {self.snapshots}"
+
+
+class DriftCount(models.Model):
+    """How much drift of a kind the last look at all workspaces found (SPEC §9). A kind never looked for has no row."""
+
+    kind = models.CharField(primary_key=True, max_length=32)
+    count = models.BigIntegerField()
+    looked_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "drift_counts"
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.count}"

@@ -8,6 +8,7 @@ decides nothing.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +24,12 @@ from tasks.states import Status
 
 PAUSE_SECONDS: Final = 0.5
 """Between two writes. A run that is over sooner is never written about."""
+_SINCE: Final = (  # RFC 3339, by PostgreSQL's clock; without the key while no agent stands still
+    "jsonb_strip_nulls(jsonb_build_object('frozen_since', to_char(clock_timestamp() AT TIME ZONE 'UTC' "
+    '- make_interval(secs => %s), \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')))'
+)
 _WRITE: Final = (
-    f"UPDATE {Task._meta.db_table} SET progress = %s "  # noqa: S608 — a name of ours
+    f"UPDATE {Task._meta.db_table} SET progress = %s || {_SINCE} "  # noqa: S608 — a name of ours
     f"WHERE task_id = %s AND fence = %s AND status = '{Status.RUNNING}'"
 )
 
@@ -38,9 +43,20 @@ class _Followed:
     task_id: str
     fence: int
     noted: Progress | None = None
+    frozen_at: float | None = None
+    """When the agent was first told of as standing still, by our monotonic clock; no other host's clock counts (H5)."""
 
     def tell(self, progress: Progress) -> None:
+        if not progress.frozen:
+            self.frozen_at = None
+        elif self.frozen_at is None:
+            self.frozen_at = time.monotonic()
         self.noted = progress
+
+    def frozen_seconds(self) -> float | None:
+        """How long the agent has stood still; None: it does not."""
+        begun = self.frozen_at
+        return None if begun is None else time.monotonic() - begun
 
 
 class ProgressWriter:
@@ -103,7 +119,8 @@ class ProgressWriter:
         for run in runs:
             progress, run.noted = run.noted, None
             if progress is not None:
-                self._connected().execute(_WRITE, [Jsonb(_as_json(progress)), run.task_id, run.fence])
+                told = [Jsonb(_as_json(progress)), run.frozen_seconds(), run.task_id, run.fence]
+                self._connected().execute(_WRITE, told)
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None:

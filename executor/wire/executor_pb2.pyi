@@ -181,20 +181,24 @@ class Progress(_message.Message):
     PHASE_FIELD_NUMBER: _builtins.int
     ENTRIES_DONE_FIELD_NUMBER: _builtins.int
     ENTRIES_TOTAL_FIELD_NUMBER: _builtins.int
+    FROZEN_FIELD_NUMBER: _builtins.int
     phase: _builtins.str
     entries_done: _builtins.int
     entries_total: _builtins.int
     """Absent while it is unknown."""
+    frozen: _builtins.bool
+    """The agent stands still meanwhile."""
     def __init__(
         self,
         *,
         phase: _builtins.str = ...,
         entries_done: _builtins.int = ...,
         entries_total: _builtins.int | None = ...,
+        frozen: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_entries_total", b"_entries_total", "entries_total", b"entries_total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries_total", b"_entries_total", "entries_done", b"entries_done", "entries_total", b"entries_total", "phase", b"phase"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entries_total", b"_entries_total", "entries_done", b"entries_done", "entries_total", b"entries_total", "frozen", b"frozen", "phase", b"phase"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__entries_total: _TypeAlias = _typing.Literal["entries_total"]  # noqa: Y015
     _WhichOneofArgType__entries_total: _TypeAlias = _typing.Literal["_entries_total", b"_entries_total"]  # noqa: Y015

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.http import HttpRequest
@@ -11,12 +12,14 @@ from django.utils.http import urlencode
 
 from snapshots.console.charts import charts
 from snapshots.console.figures import COUNTED_TO, DEAD_DAYS, Figures, read_figures
-from tasks.console.shown import Table, list_link, moment, status_badge, task_link, workspace_link
+from tasks.console.shown import NOTHING, Table, list_link, moment, status_badge, task_link, workspace_link
 from tasks.models import Task
 from tasks.states import FINISHED, LIVE, Status
 from workspaces.states import WorkspaceState
 
 NEEDED: Final = ("tasks.view_task", "workspaces.view_workspace", "snapshots.view_snapshot")
+TOO_LONG: Final = 10.0
+"""Seconds of standstill from which somebody should look."""
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -40,8 +43,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "title": "Dashboard",
         "cards": _cards(figures),
         "charts": charts(figures),
-        "tables": [_last_dead(figures), _oldest_waiting(figures)],
-        "summaries": [[_tasks(figures)], [_workspaces(figures)]],
+        "tables": [_frozen(figures), _last_dead(figures), _oldest_waiting(figures)],
+        "summaries": [[_tasks(figures), _workspaces(figures)], [_drift(figures)]],
         "as_of": moment(figures.now),
     }
 
@@ -49,6 +52,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def _cards(figures: Figures) -> list[Card]:
     live, states, kept = figures.live, figures.workspaces, figures.kept
     waited = int((figures.now - figures.oldest).total_seconds()) if figures.oldest else 0
+    failed, disabled = states[WorkspaceState.INIT_FAILED], states[WorkspaceState.DISABLED]
     sizes = f"{number(kept.entries)} entries, {size(kept.bytes)}" + (f", at {moment(kept.at)}" if kept.at else "")
     return [
         Card("Running", number(live.by_status[Status.RUNNING]), "tasks", _tasks_url(Status.RUNNING)),
@@ -62,24 +66,57 @@ def _cards(figures: Figures) -> list[Card]:
         Card(
             "Active workspaces",
             number(states[WorkspaceState.ACTIVE]),
-            f"{number(states[WorkspaceState.INIT_FAILED])} failed to initialise",
+            f"{number(disabled)} disabled, {number(failed)} failed to initialise",
             _workspaces_url(WorkspaceState.ACTIVE),
         ),
-        Card(
-            "Disabled workspaces",
-            number(states[WorkspaceState.DISABLED]),
-            "they answer, and take no writes",
-            _workspaces_url(WorkspaceState.DISABLED),
-        ),
+        _standing_still(figures),
         Card("Snapshots kept", number(kept.snapshots), sizes, _snapshots_url("kept")),
-        Card(
-            "Drift",
-            at_least(figures.missing),
-            "snapshots whose directory is missing",
-            _snapshots_url("missing"),
-            figures.missing > 0,
-        ),
+        _drifted(figures),
     ]
+
+
+def _standing_still(figures: Figures) -> Card:
+    """How many agents do now, and for how long they did on the last day."""
+    told = figures.standstills
+    note = f"last day: {len(told)}, the longest {told[-1]:.1f} s" if told else "no agent did on the last day"
+    too_long = any(_stood(task, figures) > TOO_LONG for task in figures.frozen)
+    return Card("Agents standing still", number(len(figures.frozen)), note, _tasks_url(Status.RUNNING), too_long)
+
+
+def _drifted(figures: Figures) -> Card:
+    """What the last look found, and what was marked by an earlier repair."""
+    found = sum(one.count for one in figures.drift.values())
+    value = number(found) if figures.drift else NOTHING
+    note = f"differences; {at_least(figures.missing)} snapshots marked missing"
+    return Card("Drift", value, note, _snapshots_url("missing"), found + figures.missing > 0)
+
+
+def _stood(task: Task, figures: Figures) -> float:
+    """Seconds since which the task's agent stands still."""
+    return (figures.now - datetime.fromisoformat(str((task.progress or {})["frozen_since"]))).total_seconds()
+
+
+def _frozen(figures: Figures) -> Table:
+    rows = [
+        (
+            workspace_link(task.workspace_id),
+            task_link(task.pk),
+            task.op,
+            str((task.progress or {}).get("phase", "")),
+            moment(figures.now - timedelta(seconds=stood)),
+            f"{stood:.1f}\N{NO-BREAK SPACE}s",
+        )
+        for task in figures.frozen
+        for stood in (_stood(task, figures),)
+    ]
+    return Table("Agents that stand still now", ("wsid", "task", "op", "phase", "since (UTC)", "for"), rows)
+
+
+def _drift(figures: Figures) -> Table:
+    rows = [(one.kind, number(one.count), moment(one.looked_at)) for one in figures.drift.values()]
+    more = "manage.py wvs_index names each, --fix repairs" if any(one.count for one in figures.drift.values()) else ""
+    empty = "nobody has looked yet: the scheduler does, each WVS_SWEEP_INTERVAL"
+    return Table("Drift by kind", ("kind", "found", "looked at (UTC)"), rows, more, empty)
 
 
 def _tasks(figures: Figures) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -10,10 +10,11 @@ from typing import Any, Final
 from django.db.models import Count, QuerySet
 
 from snapshots.days import Kept, kept_now, kept_since
-from snapshots.models import Snapshot, SnapshotDay
+from snapshots.drift_counts import drift_by_kind
+from snapshots.models import DriftCount, Snapshot, SnapshotDay
 from tasks.days import DayCount, counts_since, recent_counts, totals_by_status
 from tasks.models import Task
-from tasks.states import LIVE, Status
+from tasks.states import FINISHED, LIVE, Status
 from workspaces.models import Workspace
 from workspaces.states import WorkspaceState
 from wvs_project.db import read_clock
@@ -23,6 +24,8 @@ DEAD_DAYS: Final = 7
 ROWS_SHOWN: Final = 10
 COUNTED_TO: Final = 1000
 """What there may be any number of is counted so far and no further."""
+LOOKED_AT: Final = 1000
+"""Of so many tasks that ended last the standstill is read."""
 _ROW: Final = ("task_id", "workspace_id", "op", "status", "created_at", "ended_at", "next_run_at", "attempt", "error")
 
 
@@ -52,6 +55,11 @@ class Figures:
     kept: Kept
     kept_by_day: dict[date, SnapshotDay]
     missing: int
+    drift: Mapping[str, DriftCount]
+    frozen: list[Task]
+    """RUNNING, and their agents stand still: the longest first."""
+    standstills: list[float]
+    """Seconds of the freezes of the last day, of the newest LOOKED_AT tasks at most."""
 
     @property
     def oldest(self) -> datetime | None:
@@ -83,6 +91,9 @@ def read_figures() -> Figures:
         kept=kept_now(),
         kept_by_day=kept_since(first),
         missing=_count(Snapshot.objects.orphaned()),
+        drift=drift_by_kind(),
+        frozen=_frozen(),
+        standstills=_standstills(now),
     )
 
 
@@ -102,6 +113,19 @@ def _live(now: datetime) -> LiveTasks:
     later = Task.objects.filter(status=Status.FAILED, next_run_at__gt=now).count()
     waiting = sum(count for status, count in by_status.items() if Status(status).is_waiting)
     return LiveTasks(by_status, waiting - later, later)
+
+
+def _frozen() -> list[Task]:
+    """Of running ones there are as many as workers have threads."""
+    running = Task.objects.filter(status=Status.RUNNING, progress__has_key="frozen_since")
+    return list(running.only(*_ROW, "progress").order_by("progress__frozen_since")[:ROWS_SHOWN])
+
+
+def _standstills(now: datetime) -> list[float]:
+    """Of tasks whose agent was attached; a task without an agent costs nobody a standstill."""
+    ended = Task.objects.filter(status__in=FINISHED, ended_at__gte=now - timedelta(days=1)).order_by("-ended_at")
+    told = ended.values_list("result__agent__freeze_seconds", flat=True)[:LOOKED_AT]
+    return sorted(float(seconds) for seconds in told if seconds)
 
 
 def _workspaces() -> dict[str, int]:

@@ -36,6 +36,11 @@ _PROGRESS: Final = {
         "phase": {"type": "string"},
         "entries_done": {"type": "integer"},
         "entries_total": {"type": ["integer", "null"]},
+        "frozen_since": {
+            "type": "string",
+            "format": "date-time",
+            "description": "Of a RUNNING task, while the agent stands still: since when.",
+        },
     },
 }
 _RESULT: Final = {

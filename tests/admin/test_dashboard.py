@@ -16,6 +16,8 @@ from snapshots.console import figures as figures_module
 from snapshots.console.dashboard import at_least, number, size
 from snapshots.console.figures import read_figures
 from snapshots.days import note_kept
+from snapshots.drift import DriftKind
+from snapshots.drift_counts import OF_THE_INSPECTION, OF_THE_SWEEP, note_drift
 from snapshots.models import Snapshot
 from tasks.days import count_days
 from tasks.models import Op, Task
@@ -27,7 +29,7 @@ from workspaces.states import WorkspaceState
 
 pytestmark = [pytest.mark.django_db, pytest.mark.rule("SPEC §9")]
 
-MOST_STATEMENTS = 18
+MOST_STATEMENTS = 21
 LIVE_ONLY = {"tasks_list_pending", "tasks_list_failed", "tasks_running", "tasks_one_running_per_workspace"}
 
 
@@ -80,11 +82,48 @@ def test_the_cards_tell_what_is_so(viewer: Browser) -> None:
         "Running": ("1", "tasks"),
         "Queue depth": ("1", "due; 1 wait for their time"),
         "DEAD, last 7 days": ("2", "tasks"),
-        "Active workspaces": ("1", "1 failed to initialise"),
-        "Disabled workspaces": ("1", "they answer, and take no writes"),
+        "Active workspaces": ("1", "1 disabled, 1 failed to initialise"),
+        "Agents standing still": ("0", "no agent did on the last day"),
         "Snapshots kept": ("2", f"{number(1235)} entries, 2.0 KiB"),
-        "Drift": ("1", "snapshots whose directory is missing"),
+        "Drift": ("\N{EN DASH}", "differences; 1 snapshots marked missing"),
     }
+
+
+def test_an_agent_that_stands_still_is_named_and_since_when(viewer: Browser) -> None:
+    statuses = (Status.RUNNING, Status.RUNNING, Status.SUCCEEDED)
+    frozen, moving, over = (make_task(make_workspace(), status=status) for status in statuses)
+    since = datetime.now(UTC) - timedelta(seconds=75)
+    told = {"phase": "clone", "entries_done": 1, "entries_total": None, "frozen_since": since.isoformat()}
+    Task.objects.filter(pk__in=[frozen.pk, over.pk]).update(progress=told)
+    Task.objects.filter(pk=moving.pk).update(progress={"phase": "precopy"})
+    page = viewer.get("/admin/")
+    assert cards_of(page)["Agents standing still"][0] == "1"
+    table = page.partition("Agents that stand still now")[2].partition("</section>")[0]
+    assert frozen.workspace_id in table
+    assert f"{since:%Y-%m-%d %H:%M:%S}" in table
+    assert moving.workspace_id not in table
+    assert over.workspace_id not in table
+
+
+def test_how_long_agents_stood_still_on_the_last_day(viewer: Browser) -> None:
+    for seconds, ago in ((0.25, 60), (2.5, 3600), (60.0, 90_000), (None, 60)):
+        task = make_task(make_workspace(), status=Status.SUCCEEDED)
+        agent = {"attached": seconds is not None, "freeze_seconds": seconds or 0.0}
+        at = from_now(-ago)
+        Task.objects.filter(pk=task.pk).update(created_at=at, ended_at=at, result={"agent": agent})
+    assert cards_of(viewer.get("/admin/"))["Agents standing still"][1] == "last day: 2, the longest 2.5 s"
+
+
+def test_the_last_look_for_drift_is_told_by_kind_with_what_to_do(viewer: Browser) -> None:
+    assert "nobody has looked yet" in viewer.get("/admin/")
+    note_drift([DriftKind.POINTER] * 3, OF_THE_INSPECTION)
+    note_drift([DriftKind.STALE_WRITER], OF_THE_SWEEP)
+    page = viewer.get("/admin/")
+    assert cards_of(page)["Drift"][:2] == ("4", "differences; 0 snapshots marked missing")
+    assert "manage.py wvs_index" in page
+    assert re.search(r"pointer</td><td[^>]*>3</td>", page)
+    note_drift([], OF_THE_INSPECTION)
+    assert cards_of(viewer.get("/admin/"))["Drift"][0] == "1"
 
 
 def test_every_card_leads_to_a_list_that_takes_its_filter(viewer: Browser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import psycopg
 import pytest
@@ -18,7 +19,7 @@ from tests.engine.world import Held, fresh, status_of
 from tests.factories import make_task, make_workspace
 from tests.fakes import FakeExecutor
 from tests.waiting import LIMIT, InThread, eventually
-from wvs_project.db import direct_conninfo
+from wvs_project.db import direct_conninfo, read_clock
 
 pytestmark = pytest.mark.rule("SPEC-7-progress")
 
@@ -96,6 +97,45 @@ def test_a_sink_does_not_wait_for_a_row_that_is_locked(
         told.result()
     eventually(lambda: progress_of(task) == {"phase": "clone", "entries_done": 2, "entries_total": None})
     held.end()
+
+
+def test_since_when_an_agent_stands_still_is_told_as_long_as_it_does(
+    engine: Engine, fake: FakeExecutor, telling: Callable[[], ProgressSink]
+) -> None:
+    task = a_task()
+    held = Held(engine, fake, task)
+    before = read_clock()
+    telling()(Progress("freeze", frozen=True))
+    since = eventually(lambda: frozen_since(task))
+    assert before <= since <= read_clock()
+
+    telling()(Progress("clone", 1, frozen=True))
+    eventually(lambda: phase_of(task) == "clone")
+    still = frozen_since(task)
+    assert still is not None
+    assert abs(still - since) < timedelta(seconds=PAUSE_SECONDS / 2), "it has stood still from the first time on"
+
+    telling()(Progress("resume"))
+    eventually(lambda: phase_of(task) == "resume")
+    assert frozen_since(task) is None
+    held.end()
+
+
+def test_a_new_attempt_begins_without_what_the_last_one_told(engine: Engine, fake: FakeExecutor) -> None:
+    task = a_task()
+    Task.objects.filter(pk=task.pk).update(progress={"phase": "clone", "frozen_since": "2026-05-04T00:00:00.000000Z"})
+    held = Held(engine, fake, task)
+    assert progress_of(task) is None
+    held.end()
+
+
+def phase_of(task: Task) -> str | None:
+    return (fresh(task).progress or {}).get("phase")
+
+
+def frozen_since(task: Task) -> datetime | None:
+    told = (fresh(task).progress or {}).get("frozen_since")
+    return datetime.fromisoformat(told) if told else None
 
 
 def writers_that_wait() -> bool:

@@ -32,6 +32,7 @@ from tests.executor.scene import Site, new_snapshot_id
 from tests.executor.trees import plant_many, plant_small, portrait
 from tests.executor_grpc.conftest import MakeSite
 from tests.waiting import eventually
+from wvs_agent import QuiesceWatcher
 from wvs_agent.protocol import printable
 
 pytestmark = pytest.mark.rule("SPEC-7")
@@ -302,9 +303,25 @@ def test_progress_is_told_in_order_and_before_the_end(site: Site) -> None:
     site.run(site.create_request(), progress=told.append)
 
     assert told
-    assert {progress.phase for progress in told} <= {"scan", "clone", "verify"}
+    assert {progress.phase for progress in told} <= {"quiesce", "scan", "clone", "verify"}
+    assert not any(progress.frozen for progress in told), "nobody is attached"
     clones = [progress.entries_done for progress in told if progress.phase == "clone"]
     assert clones == sorted(clones)
+
+
+@pytest.mark.parametrize("op", [OperationName.SNAPSHOT_CREATE, OperationName.SET_CURRENT])
+def test_that_an_agent_stands_still_is_told_from_its_answer_until_it_may_go_on(site: Site, op: OperationName) -> None:
+    site.init()
+    request = site.create_request() if op is OperationName.SNAPSHOT_CREATE else site.switch_request(site.snapshot())
+    told: list[Progress] = []
+
+    with QuiesceWatcher(site.ws.root, lambda: None, lambda current: None):
+        site.run(request, progress=told.append)
+
+    phases = [progress.phase for progress in told]
+    asked, stood, gone_on = (phases.index(phase) for phase in ("quiesce", "freeze", "resume"))
+    assert asked + 1 == stood
+    assert [progress.frozen for progress in told] == [stood <= place < gone_on for place in range(len(told))]
 
 
 # — upkeep —

@@ -10,6 +10,7 @@ from typing import Any, Final
 from django.core.management.base import CommandError, CommandParser
 
 from executor.contract import WSID_PATTERN, matches
+from snapshots.drift_counts import OF_THE_INSPECTION, note_drift
 from snapshots.index import Finding
 from snapshots.inspection import Report, count_drift, drift_inspector
 from tasks.audit import Actor
@@ -67,6 +68,8 @@ class Command(OperatorCommand):
             inspector = drift_inspector(tools, actor, fix=options["fix"], adopt=options["adopt"])
             wsids = _chosen(options["wsid"], inspector.everywhere())
             reports = list(self._shown(inspector.inspect_all(wsids), len(set(wsids)), quiet=options["json"]))
+            if options["fix"] and not options["wsid"]:
+                note_drift([one.kind for report in reports for one in report.findings], OF_THE_INSPECTION)
         self._conclude(reports, options)
 
     def _shown(self, reports: Iterable[Report[Finding]], total: int, *, quiet: bool) -> Iterator[Report[Finding]]:
