@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One file, three images: `docker build --target api|worker|executor .` (SPEC §11). What each starts is said in
 # wvs_project/stack/programs.py, repeated in CMD, and held together by tests/deploy/.
 # The digest is that of the tag's index, for every architecture; it and the tag are raised together.
