@@ -132,7 +132,7 @@ def measure(place: Place, sizes: Sequence[int], rounds: int, only: str = "") -> 
         if sides[0].probes != sides[1].probes:
             raise RuntimeError("the sides measure different things")
         chosen = [number for number, what in enumerate(sides[0].probes) if only in what]
-        for number in range(-_WARM_UP, rounds):
+        for number in range(-min(_WARM_UP, rounds), rounds):
             if number == 0:
                 _say("measuring …")
                 for side in sides:
