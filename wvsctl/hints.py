@@ -12,13 +12,29 @@ _BY_STATE: Final = {
     "INIT_FAILED": "workspace retry-init {wsid} --wait",
     "PROVISIONING": "task list --wsid {wsid} --op init_workspace",
 }
+BY_CODE: Final = {
+    "WVS_BAD_REQUEST": "{command} --help",
+    "WVS_UNAUTHORIZED": "doctor",
+    "WVS_FORBIDDEN": "doctor",
+    "WVS_NOT_FOUND": "{listing}",
+    "WVS_CONFLICT_LOCKED": "{watching}",
+    "WVS_CONFLICT_IDEMPOTENT_MISMATCH": "{command} --help",
+    "WVS_CONFLICT_EXISTS": "{looking}",
+    "WVS_CONFLICT_SNAPSHOT_IN_USE": "{watching}",
+    "WVS_GONE": "{looking}",
+    "WVS_PRECONDITION_FAILED": "{looking}",
+    "WVS_INTERNAL": "doctor",
+    "WVS_EXECUTOR_ERROR": "{watching}",
+    "WVS_EXECUTOR_TIMEOUT": "{watching}",
+}
+"""What helps where nothing more is known than the code: a next step for each that there is."""
 
 
 def after_refusal(error: ApiError, *, wsid: str | None, command: str) -> list[str]:
     """Commands, the most useful one first. `command`: the one that was refused, its name only."""
     found = [hint for blocker in error.blockers for hint in _for_blocker(blocker, wsid)]
-    if not found:
-        found = _for_status(error, wsid, command)
+    if not found or error.code == "WVS_CONFLICT_IDEMPOTENT_MISMATCH":
+        found = [*_for_code(error, wsid, command), *found]
     return [f"wvsctl {hint}" for hint in dict.fromkeys(found)]
 
 
@@ -37,19 +53,16 @@ def _for_blocker(blocker: dict[str, Any], wsid: str | None) -> list[str]:
     return []
 
 
-def _for_status(error: ApiError, wsid: str | None, command: str) -> list[str]:
-    if (
-        error.status == 404
-        and command.startswith(("snapshot ", "current "))
-        and wsid
-        and "no snapshot" in error.message
-    ):
-        return [f"snapshot list {wsid}"]
-    if error.status == 404:
-        return ["task list" if command.startswith("task ") else "workspace list"]
-    if error.status >= 500 or error.code.startswith("HTTP_"):
-        return ["doctor"]
-    return [f"{command} --help"] if error.status == 400 else []
+def _for_code(error: ApiError, wsid: str | None, command: str) -> list[str]:
+    of_snapshots = command.startswith(("snapshot ", "current ")) and wsid and "no snapshot" in error.message
+    everything = "task list" if command.startswith("task ") else "workspace list"
+    hint = BY_CODE.get(error.code, "doctor").format(
+        command=command,
+        listing=f"snapshot list {wsid}" if of_snapshots else everything,
+        looking=f"workspace get {wsid}" if wsid else everything,
+        watching=f"task list --wsid {wsid}" if wsid else "task list",
+    )
+    return [hint]
 
 
 def after_task(task: Task) -> list[str]:
