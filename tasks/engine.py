@@ -28,7 +28,7 @@ from executor.contract import (
     StopSignal,
 )
 from observation import tracing
-from tasks import doorbell, settlement, story
+from tasks import doorbell, metrics, settlement, story
 from tasks.locks import Guard, GuardPool, hold_state
 from tasks.models import Task
 from tasks.operations import NoOp, Operation, Refused
@@ -100,13 +100,14 @@ class Engine:
         for _ in range(TASKS_PER_BELL):
             if self._stopping or time.monotonic() > until:
                 break
-            looked_at = time.time_ns()
+            asked, looked_at = time.monotonic(), time.time_ns()
             guard = self._guards.acquire(wsid)
             if guard is None:
                 # Whoever holds it looks again after letting go.
+                metrics.EMPTY.inc()
                 return
             try:
-                if not self._run_head(wsid, guard, (looked_at, time.time_ns())):
+                if not self._run_head(wsid, guard, asked, (looked_at, time.time_ns())):
                     return
             finally:
                 self._guards.release(guard)
@@ -115,10 +116,10 @@ class Engine:
                 return
         doorbell.ring(wsid)
 
-    def _run_head(self, wsid: str, guard: Guard, locked: tuple[int, int]) -> bool:
+    def _run_head(self, wsid: str, guard: Guard, asked: float, locked: tuple[int, int]) -> bool:
         """False: it was interrupted, and the table says what is to be done next."""
         failpoints.hit("engine.guard.taken")
-        run = self._claim(wsid)
+        run = self._claim(wsid, asked)
         if run is None:
             return True
         with story.serving(run.task), story.execution(run.task, locked=locked) as span:
@@ -134,28 +135,32 @@ class Engine:
     # — claim —
 
     @transaction.atomic
-    def _claim(self, wsid: str) -> Run | None:
+    def _claim(self, wsid: str, asked: float) -> Run | None:
         """The head of the workspace's live tasks, if it is due, as RUNNING. None: nothing to execute now.
 
-        Locks: RUN is held; STATE, then the task row.
+        `asked`: when its locks were asked for (monotonic). Locks: RUN is held; STATE, then the task row.
         """
-        if not hold_state(wsid):
-            return None
-        task = Task.objects.lock_head(wsid)
+        try:
+            there = hold_state(wsid)
+        finally:
+            metrics.LOCK_WAIT.observe(time.monotonic() - asked)
+        task = Task.objects.lock_head(wsid) if there else None
         if task is None:
+            metrics.EMPTY.inc()
             return None
         if task.state is Status.RUNNING:
             # We hold RUN, so whoever claimed it is dead.
             settlement.rescue(task, backoff_base=self._backoff_base, actor=settlement.this_worker())
             return None
         if not task.is_due:
+            metrics.EMPTY.inc()
             return None
         operation = operation_for(task.op)
         fence = task.fresh_fence
         if task.outcome_unknown:
-            task.move(Status.RUNNING, fence=fence, started_at=ClockTimestamp())
+            task.move(Status.RUNNING, fence=fence, started_at=ClockTimestamp(), progress=None)
             return Run(task, operation, operation.request(task), probe_first=True)
-        task.move(Status.RUNNING, fence=fence, started_at=ClockTimestamp(), attempt=task.attempt + 1)
+        task.move(Status.RUNNING, fence=fence, started_at=ClockTimestamp(), attempt=task.attempt + 1, progress=None)
         failpoints.hit("engine.claim.running")
         run = _prepare(task, operation)
         if run is None:

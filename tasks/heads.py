@@ -49,6 +49,11 @@ class Head:
     """Seconds since its worker should have stopped it; means something of a RUNNING one only."""
 
     @property
+    def run(self) -> tuple[str, int | None]:
+        """Which run of which task it is."""
+        return self.task_id, self.fence
+
+    @property
     def about(self) -> dict[str, object]:
         """For the log."""
         return story.fields(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pgtrigger
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.fields.json import KeyTextTransform
 
@@ -101,6 +102,10 @@ class Task(models.Model):
     """Only on rows of `head` and `lock_head`: whether next_run_at has come."""
     fresh_fence: int
     """Only on rows of `lock_head`."""
+    age: timedelta | None = None
+    """Of a locked row: how long ago it was accepted, by PostgreSQL's clock when it was locked."""
+    overdue: timedelta | None = None
+    """Of a locked row: how long ago it was due."""
 
     class Meta:
         db_table = "tasks"
@@ -210,9 +215,9 @@ class Task(models.Model):
             if not hasattr(value, "resolve_expression"):
                 setattr(self, name, value)
         story.tell_on_commit(self, event or story.EVENTS[to], error=fields.get("error"))
+        metrics.moved_on_commit(self, tried_again=event != story.HANDED_BACK)
         if to.is_finished:
             bells.announce_finish(self.pk)
-            transaction.on_commit(metrics.TASKS.labels(op=self.op, status=to.value).inc)
 
 
 class TaskDay(models.Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from tasks.states import LIVE, Status
 from wvs_project.db import ClockTimestamp, Nextval
@@ -86,6 +86,11 @@ class TaskQuerySet(QuerySet["Task"]):
         head = self.head(wsid)
         return head is not None and head.is_due and head.state.is_waiting
 
+    def locking(self) -> Self:
+        """Their rows locked FOR UPDATE, each with its `age` and how long it is `overdue`, for the metrics."""
+        now = ClockTimestamp()
+        return self.select_for_update(of=("self",)).annotate(age=now - F("created_at"), overdue=now - F("next_run_at"))
+
     def lock_head(self, wsid: str) -> Task | None:
         """The head, its row locked FOR UPDATE, with a `fresh_fence` higher than every one before.
 
@@ -93,7 +98,7 @@ class TaskQuerySet(QuerySet["Task"]):
         would overtake.
         """
         fence = {"fresh_fence": Nextval(FENCE_SEQUENCE)}
-        return self._heads_of(wsid).annotate(**fence).select_for_update(of=("self",)).first()
+        return self._heads_of(wsid).annotate(**fence).locking().first()
 
     def _heads_of(self, wsid: str) -> Self:
         due = Q(next_run_at__lte=ClockTimestamp())

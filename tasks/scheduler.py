@@ -21,6 +21,7 @@ from tasks.bells import WORK_CHANNEL
 from tasks.heads import Head, heads
 from tasks.leadership import Leadership
 from tasks.locks import GuardPool, hold_state, run_holders, terminate_backend
+from tasks.metrics import Rescue
 from tasks.models import Task
 from tasks.states import Status
 from wvs_project.db import direct_conninfo
@@ -63,6 +64,8 @@ class Scheduler:
         self._poll_interval = poll_interval
         self._idle_interval = idle_interval
         self._rung: dict[str, Rung] = {}
+        self._hung: set[tuple[str, int | None]] = set()
+        """The runs (task, fence) whose guard we ended."""
         self._broker_is_down = False
         self._leadership = Leadership()
         self._stopping = threading.Event()
@@ -157,6 +160,7 @@ class Scheduler:
     def _rescue_the_lost(self, running: list[Head]) -> None:
         """A RUNNING task whose RUN lock is free has lost its worker (G11); one that is long past its time hangs."""
         holders = run_holders([head.wsid for head in running])
+        self._hung &= {head.run for head in running}
         for head in running:
             holder = holders.get(head.wsid)
             if holder is None:
@@ -165,6 +169,7 @@ class Scheduler:
                 # Its guard goes, and with it the lock: the next beat rescues. The fence keeps it from writing.
                 log.error("worker.hangs", past_deadline=head.past_deadline, **head.about)
                 terminate_backend(holder)
+                self._hung.add(head.run)
 
     def _rescue_if_lost(self, head: Head) -> None:
         guard = self._guards.acquire(head.wsid)
@@ -184,4 +189,5 @@ class Scheduler:
         hold_state(head.wsid)
         task = Task.objects.select_for_update().filter(pk=head.task_id, status=Status.RUNNING, fence=head.fence).first()
         if task is not None:
-            settlement.rescue(task, backoff_base=self._backoff_base, actor=self._actor)
+            reason = Rescue.WORKER_HUNG if head.run in self._hung else Rescue.WORKER_LOST
+            settlement.rescue(task, backoff_base=self._backoff_base, actor=self._actor, reason=reason)

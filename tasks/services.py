@@ -162,7 +162,7 @@ def _lock_task(task_id: str) -> Task:
     if found is None:
         raise WvsError(ErrorCode.NOT_FOUND, f"no task {task_id}")
     hold_state(found.workspace_id)
-    return Task.objects.select_for_update().get(pk=task_id)
+    return Task.objects.locking().get(pk=task_id)
 
 
 def _cancel_now(task: Task) -> None:

@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from executor import failpoints
 from executor.contract import ExecutorFault, FaultReason, Outcome
-from tasks import bells, doorbell, story
+from tasks import bells, doorbell, metrics, story
 from tasks.audit import Actor, record
 from tasks.locks import hold_state
 from tasks.models import Task
@@ -84,7 +84,7 @@ def settle(task: Task, decide: _Settle) -> bool:
 @transaction.atomic
 def _settle_once(task: Task, decide: _Settle) -> bool:
     hold_state(task.workspace_id)
-    row = Task.objects.select_for_update().filter(pk=task.pk, fence=task.fence, status=Status.RUNNING).first()
+    row = Task.objects.locking().filter(pk=task.pk, fence=task.fence, status=Status.RUNNING).first()
     if row is None:
         log.warning("settle.overtaken", task_id=task.task_id, fence=task.fence)
         return False
@@ -185,7 +185,9 @@ def _succeed_with_warning(task: Task, fault: ExecutorFault) -> None:
     apply(task, Outcome(warnings=(warning,)))
 
 
-def rescue(task: Task, *, backoff_base: float, actor: Actor) -> None:
+def rescue(
+    task: Task, *, backoff_base: float, actor: Actor, reason: metrics.Rescue = metrics.Rescue.WORKER_LOST
+) -> None:
     """RUNNING → FAILED, outcome unknown: its worker is gone. The caller holds RUN and STATE (G11, H8).
 
     Probed at once if no attempt is left or a cancel waits for the answer; else after the backoff.
@@ -195,6 +197,7 @@ def rescue(task: Task, *, backoff_base: float, actor: Actor) -> None:
     due = ClockTimestamp() if at_once else _later(task, backoff_base=backoff_base)
     with story.rescue(task):
         _wait_for_probe(task, error, due=due, event=story.RESCUED)
+    metrics.rescued_on_commit(reason)
     record(
         action="task.rescue",
         wsid=task.workspace_id,

@@ -8,6 +8,7 @@ import pgtrigger
 from django.db import models
 from django.db.models import Case, Q, Value, When
 
+from workspaces import metrics
 from workspaces.querysets import OrderQuerySet, WorkspaceQuerySet
 from workspaces.states import TRANSITIONS, WorkspaceState
 from wvs_project.db import ClockTimestamp, CompositeForeignKey
@@ -127,6 +128,8 @@ class Workspace(models.Model):
     def _write(self, **fields: Any) -> None:
         """Write columns of a row that the caller holds STATE on."""
         Workspace.objects.filter(pk=self.pk).update(**fields, updated_at=ClockTimestamp())
+        if "state" in fields:
+            metrics.moved_on_commit(self.state, fields["state"])
         for name, value in fields.items():
             setattr(self, name, value)
 

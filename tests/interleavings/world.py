@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,7 +48,7 @@ class World:
         if guard is None:
             return None
         try:
-            return worker._claim(wsid)
+            return worker._claim(wsid, time.monotonic())
         finally:
             self.guards.release(guard)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from prometheus_client import REGISTRY
+
+from tasks.backlog import show_backlog
 from tasks.chores import PROMPT_SECONDS, Chores
 from tasks.executors import connect_upkeep, require_addrs
 from tasks.locks import GuardPool
@@ -42,6 +45,7 @@ class Command(ServiceCommand):
         )
         both = [make(registered_chores()), make(registered_chores(prompt=True), interval=PROMPT_SECONDS)]
         on_stop_signal(scheduler.stop)
+        show_backlog(REGISTRY)
         with healthy(config):
             for chores in both:
                 chores.start()
