@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from executor import failpoints
-from executor.contract import ExecutorFault, FaultReason
+from executor.contract import ExecutorFault, FaultReason, OperationName, Progress
 from executor.layout import snapshot_tree
 from tests.agent.scene import HandAgent, control_of
 from tests.executor.conftest import MakeSite
@@ -254,3 +254,22 @@ def test_every_operation_that_was_done_is_found_done(planted: Site) -> None:
         assert (repeated.entries, repeated.bytes) in ((made.entries, made.bytes), (None, None))
     assert site.snapshots == [create.snapshot_id]
     assert len(site.lives) == 2
+
+
+@pytest.mark.parametrize("op", [OperationName.SNAPSHOT_CREATE, OperationName.SET_CURRENT])
+def test_that_an_agent_stands_still_is_told_from_its_answer_to_its_release(planted: Site, op: OperationName) -> None:
+    site, agent = planted, Agent()
+    request = site.create_request() if op is OperationName.SNAPSHOT_CREATE else site.switch_request(site.snapshot())
+    told: list[Progress] = []
+    with agent.attached(site):
+        site.run(request, progress=told.append)
+    phases = [progress.phase for progress in told]
+    asked, stood, gone_on = (phases.index(phase) for phase in ("quiesce", "freeze", "resume"))
+    assert asked + 1 == stood
+    assert [progress.frozen for progress in told] == [stood <= place < gone_on for place in range(len(told))]
+
+
+def test_who_is_not_attached_does_not_stand_still(planted: Site) -> None:
+    told: list[Progress] = []
+    planted.run(planted.create_request(), progress=told.append)
+    assert not any(progress.frozen for progress in told)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from executor import descriptor
+from executor import descriptor, messages
 from executor.contract import (
     ExecuteTask,
     ExecutorFault,
@@ -32,7 +32,6 @@ from tests.executor.scene import Site, new_snapshot_id
 from tests.executor.trees import plant_many, plant_small, portrait
 from tests.executor_grpc.conftest import MakeSite
 from tests.waiting import eventually
-from wvs_agent import QuiesceWatcher
 from wvs_agent.protocol import printable
 
 pytestmark = pytest.mark.rule("SPEC-7")
@@ -309,19 +308,11 @@ def test_progress_is_told_in_order_and_before_the_end(site: Site) -> None:
     assert clones == sorted(clones)
 
 
-@pytest.mark.parametrize("op", [OperationName.SNAPSHOT_CREATE, OperationName.SET_CURRENT])
-def test_that_an_agent_stands_still_is_told_from_its_answer_until_it_may_go_on(site: Site, op: OperationName) -> None:
-    site.init()
-    request = site.create_request() if op is OperationName.SNAPSHOT_CREATE else site.switch_request(site.snapshot())
-    told: list[Progress] = []
-
-    with QuiesceWatcher(site.ws.root, lambda: None, lambda current: None):
-        site.run(request, progress=told.append)
-
-    phases = [progress.phase for progress in told]
-    asked, stood, gone_on = (phases.index(phase) for phase in ("quiesce", "freeze", "resume"))
-    assert asked + 1 == stood
-    assert [progress.frozen for progress in told] == [stood <= place < gone_on for place in range(len(told))]
+@pytest.mark.parametrize(
+    "told", [Progress("freeze", frozen=True), Progress("clone", 3, 7, frozen=True), Progress("scan")]
+)
+def test_progress_crosses_the_wire_whole(told: Progress) -> None:
+    assert messages.progress_from_wire(messages.progress_to_wire(told)) == told
 
 
 # — upkeep —
