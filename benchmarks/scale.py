@@ -14,9 +14,9 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -46,8 +46,6 @@ class Place:
 
     postgres: PostgresServer
     redis_url: str
-    log: Path
-    passwords: Mapping[str, str] = field(default_factory=dict)
 
     def database(self, finished: int) -> str:
         """WVS's address of the data of that size, which is made unless it is there. Takes minutes for a million."""
@@ -132,15 +130,17 @@ def measure(place: Place, sizes: Sequence[int], rounds: int, only: str = "") -> 
         if sides[0].probes != sides[1].probes:
             raise RuntimeError("the sides measure different things")
         chosen = [number for number, what in enumerate(sides[0].probes) if only in what]
-        for number in range(-min(_WARM_UP, rounds), rounds):
+        first = -_WARM_UP if rounds > 1 else 0
+        for number in range(first, rounds):
             if number == 0:
                 _say("measuring …")
                 for side in sides:
                     side.forget()
-                _refuse_unequal_rows(sides[0], sides[1], chosen)
             for probe in chosen:
                 for side in sides if number % 2 else reversed(sides):
                     side.run(probe)
+            if number == first:
+                _refuse_unequal_rows(sides[0], sides[1], chosen)
         for probe in chosen:
             yield _row(sides[0], sides[1], probe, small)
 
@@ -181,7 +181,7 @@ def place(keep: Path | None = None) -> Iterator[Place]:
         valkey = ValkeyServer(base, log=base / "valkey.log", password=secrets.token_urlsafe(16))
         stack.callback(valkey.stop)
         valkey.start()
-        yield Place(postgres, valkey.url, base / "sides.log")
+        yield Place(postgres, valkey.url)
 
 
 def _password(base: Path) -> str:
