@@ -22,6 +22,7 @@ from tests.observation.collector import Collector, Seen, collecting
 from tests.stack.running import StackOnDisk, stack_on_disk
 from tests.waiting import eventually
 from wvs_agent import QuiesceWatcher
+from wvs_project.stack.envfile import read_env_file
 
 pytestmark = pytest.mark.rule("SPEC §11")
 WSID = "the-story"
@@ -177,6 +178,25 @@ def test_a_killed_worker_the_rescue_and_the_next_attempt_are_of_the_same_story(s
     [rescue] = [span for span in spans if span.name == "task.rescue"]
     assert rescue.service == "wvs-scheduler"
     assert rescue.parent == next(span.id for span in spans if span.name == POST)
+
+
+def test_no_log_of_any_process_holds_a_secret(scene: Scene) -> None:
+    scene.ask("GET", "/workspaces", **{"Authorization": "Bearer of-the-client", "Cookie": "session=of-the-client"})
+    logs = "".join(path.read_text() for path in (scene.stack.state / "log").glob("*.log"))
+    kept = read_env_file(scene.stack.state / "secrets")
+    secrets = [value for name, value in kept.items() if name != "WVS_ADMIN_USER"]
+    assert '"http.request"' in logs
+    assert len(secrets) > 3
+    assert [secret for secret in (*secrets, "of-the-client") if secret in logs] == []
+
+
+def test_a_replayed_request_is_told_with_the_first_ones_id(scene: Scene) -> None:
+    for request_id in ("req-the-first", "req-the-second"):
+        headers = {"Idempotency-Key": "the-same", "X-Request-Id": request_id}
+        task_id = scene.ask("POST", f"/workspaces/{WSID}/snapshots", {}, **headers)["task_id"]
+    [line] = [line for line in scene.lines("req-the-second") if line["event"] == "task.replayed"]
+    assert (line["task_id"], line["first_request_id"]) == (task_id, "req-the-first")
+    scene.ended(task_id)
 
 
 POST = "HTTP POST /v1/workspaces/{wsid}/current:set"
