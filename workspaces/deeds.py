@@ -15,6 +15,7 @@ from workspaces.models import OrderKind, Workspace
 from workspaces.orders import place_order
 from workspaces.services import disable_workspace, enable_workspace, retry_init
 from workspaces.states import WorkspaceState
+from wvs_project.errors import ErrorCode, WvsError
 
 _BY_THE_SCHEDULER: Final = "The scheduler, which reaches the volume, does it within seconds: follow the order."
 
@@ -31,7 +32,15 @@ def _disable(workspace: Workspace, asked: Asked) -> SafeString:
 
 
 def _enable(workspace: Workspace, asked: Asked) -> SafeString:
-    enabled = enable_workspace(wsid=workspace.wsid, actor=asked.actor, request_id=asked.request_id)
+    try:
+        enabled = enable_workspace(wsid=workspace.wsid, actor=asked.actor, request_id=asked.request_id)
+    except WvsError as error:
+        if error.code is not ErrorCode.PRECONDITION_FAILED:
+            raise
+        # A second press, or a second operator: what was asked for is so. Disable is repeatable too.
+        workspace.refresh_from_db()
+        link = workspace_link(workspace.wsid)
+        return format_html("{} is enabled already, and {}: nothing was to be done", link, workspace.state)
     return format_html("{} is {} again", workspace_link(workspace.wsid), enabled.state)
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from snapshots.days import note_kept
-from snapshots.models import SnapshotDay
+from snapshots.models import Snapshot, SnapshotDay
 from tasks.engine import Engine
 from tasks.models import Op, Task, TaskDay
 from tasks.states import Status
@@ -160,6 +160,17 @@ def test_a_workspace_is_disabled_and_enabled(seen: Seen) -> None:
         assert Workspace.objects.get(pk=wsid).state == state
 
 
+def test_enable_that_is_pressed_twice_says_that_it_is_enabled_already(seen: Seen) -> None:
+    wsid = make_workspace(state=WorkspaceState.DISABLED).wsid
+    seen.log_in(OPERATORS)
+    seen.page.goto(page_of("workspaces_workspace", wsid))
+    seen.buttons("Enable").click()
+    Workspace.objects.get(pk=wsid).enable()
+    seen.page.get_by_role("button", name="Yes: Enable").click()
+    seen.page.get_by_text("is enabled already, and ACTIVE: nothing was to be done").wait_for()
+    assert not seen.buttons("Enable").count()
+
+
 def test_what_is_refused_says_why(seen: Seen) -> None:
     task = make_task(make_workspace())
     seen.log_in(OPERATORS)
@@ -173,10 +184,19 @@ def test_what_is_refused_says_why(seen: Seen) -> None:
 def test_a_viewer_has_nothing_to_press(seen: Seen) -> None:
     _, dead = a_busy_month()
     seen.log_in(VIEWERS)
-    for path in (page_of("tasks_task", dead.pk), page_of("workspaces_workspace", dead.workspace_id)):
+    workspace = page_of("workspaces_workspace", dead.workspace_id)
+    snapshot = page_of("snapshots_snapshot", Snapshot.objects.filter(workspace=dead.workspace_id).earliest("pk").pk)
+    for path in (page_of("tasks_task", dead.pk), workspace, snapshot):
         seen.page.goto(path)
         assert dead.workspace_id in seen.text()
-        for label in ("Retry", "Cancel", "Disable", "Enable"):
-            assert not seen.buttons(label).count()
-    refused = seen.page.request.get(page_of("tasks_task", dead.pk).replace("/change/", "/retry/"))
-    assert refused.status == 403
+        for label in ("Retry", "Cancel", "Disable", "Enable", "Detach agent", "Sweep", "Drop", "Switch to it"):
+            assert not seen.buttons(label).count(), label
+    token = seen.page.locator("input[name=csrfmiddlewaretoken]").first.input_value()
+    form = {"csrfmiddlewaretoken": token, "nonce": "n" * 24, "confirmed": "yes"}
+    for of, action in ((page_of("tasks_task", dead.pk), "retry"), (workspace, "disable"), (workspace, "sweep")):
+        url = of.replace("/change/", f"/{action}/")
+        assert seen.page.request.get(url).status == 403, action
+        answer = seen.page.request.post(url, form=form, headers={"Referer": seen.page.url})
+        assert (answer.status, "CSRF" in answer.text()) == (403, False), action
+    assert not Task.objects.filter(params__retries=dead.pk).exists()
+    assert Workspace.objects.get(pk=dead.workspace_id).state == WorkspaceState.ACTIVE
