@@ -52,16 +52,18 @@ class Place:
         database = Database(f"scale_{finished}", secrets.token_urlsafe(16))
         superuser = make_conninfo(self.postgres.superuser_dsn, dbname=database.name)
         dsn = self.postgres.ensure(database)
-        if _is_filled(superuser):
-            return dsn
-        _say(f"making {finished:,} finished tasks …")
-        with psycopg.connect(self.postgres.superuser_dsn, autocommit=True) as connection:
-            # Half full, where an earlier run was cut short.
-            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(database.name)))
-        self.postgres.ensure(database)
+        if filled := _is_filled(superuser):
+            _say(f"{finished:,} finished tasks are there")
+        else:
+            _say(f"making {finished:,} finished tasks …")
+            with psycopg.connect(self.postgres.superuser_dsn, autocommit=True) as connection:
+                # Half full, where an earlier run was cut short.
+                connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(database.name)))
+            self.postgres.ensure(database)
         migrate = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"]
         subprocess.run(migrate, env=self.environment(dsn), check=True)
-        fill(superuser, Size.of(finished))
+        if not filled:
+            fill(superuser, Size.of(finished))
         return dsn
 
     def environment(self, dsn: str) -> dict[str, str]:
@@ -77,12 +79,17 @@ class Place:
         }
 
     @contextmanager
-    def side(self, finished: int) -> Iterator[SideProcess]:
+    def side(self, finished: int, dsn: str) -> Iterator[SideProcess]:
         """A process on the data of that size."""
         command = [sys.executable, "-m", "benchmarks.scale_side", str(finished)]
-        environment = self.environment(self.database(finished))
         with subprocess.Popen(
-            command, env=environment, cwd=ROOT, text=True, bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command,
+            env=self.environment(dsn),
+            cwd=ROOT,
+            text=True,
+            bufsize=1,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         ) as process:
             try:
                 yield SideProcess(process)
@@ -123,10 +130,9 @@ class SideProcess:
 def measure(place: Place, sizes: Sequence[int], rounds: int, only: str = "") -> Iterator[Row]:
     """A row for each probe whose name holds `only`, of the largest size beside the smallest."""
     small, large = min(sizes), max(sizes)
-    for size in (small, large):
-        place.database(size)
     with ExitStack() as stack:
-        sides = [stack.enter_context(place.side(size)) for size in (small, large)]
+        databases = {size: place.database(size) for size in (small, large)}
+        sides = [stack.enter_context(place.side(size, dsn)) for size, dsn in databases.items()]
         if sides[0].probes != sides[1].probes:
             raise RuntimeError("the sides measure different things")
         chosen = [number for number, what in enumerate(sides[0].probes) if only in what]
