@@ -39,21 +39,25 @@ class Caller(threading.Thread):
         self._wsid = wsid
         self._pause = pause
         self._over = over
-        self._asked_at = math.inf
+        self.asked_at = -math.inf
+        """When it asked last; by the monotonic clock."""
 
     def run(self) -> None:
         """One snapshot after the other, with pauses, so that the machine is not all that is measured."""
         chance = random.Random(self._wsid)
         while not self._over.wait(self._pause * (0.5 + chance.random())):
-            began = self._asked_at = time.monotonic()
+            began = self.asked_at = time.monotonic()
             accepted = self._api.post(f"/v1/workspaces/{self._wsid}/snapshots")
             self._api.succeeded(accepted["task_id"], LIMIT)
             self.samples.append(Sample(began, time.monotonic()))
-            self._asked_at = math.inf
+
+    @property
+    def _had(self) -> float:
+        return self.samples[-1].began if self.samples else -math.inf
 
     def settle(self, moment: float) -> None:
         """Return when what was asked for before that moment is had, or the client has given up."""
-        while self._asked_at < moment and self.is_alive():
+        while self.asked_at < moment and self._had < self.asked_at and self.is_alive():
             time.sleep(_PULSE)
 
 

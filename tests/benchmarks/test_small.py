@@ -9,7 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,41 +52,37 @@ ALONE = {"executors", "scale"}
 """They have servers of their own, whose start and filling take longer than all others together."""
 COMPARED_WITH_NOTHING = {"wakeup", "recovery", "idle"}
 GIVEN = ("WVS_DB_DSN", "WVS_REDIS_URL", "EXECUTOR_MOUNT_PATH", "WVS_SECRET_KEY", "EXECUTOR_ADDRS")
-HAS_FUSE = why_no_fuse() is None
+ANYWHERE = [name for name, one in BENCHMARKS.items() if name not in ALONE and not one.needs_juicefs]
+ON_JUICEFS = [name for name, one in BENCHMARKS.items() if name not in ALONE and one.needs_juicefs]
+# One test, not one for each: their stack takes longer to start than they take, and xdist would start it twice.
+TOGETHER = [pytest.param([*ANYWHERE, *ON_JUICEFS], id="all")]
+APART = [pytest.param(ANYWHERE, id="anywhere"), pytest.param(ON_JUICEFS, id="on-juicefs", marks=pytest.mark.fuse)]
+"""Where there is no FUSE: the workspaces lie in a plain directory, and what needs JuiceFS is deselected aloud."""
 
 
-def chosen() -> Iterator[Any]:
-    """All that are listed; those that mean nothing without JuiceFS are deselected aloud where there is none."""
-    for name, benchmark in BENCHMARKS.items():
-        if name not in ALONE:
-            yield pytest.param(name, marks=[pytest.mark.fuse] if benchmark.needs_juicefs else [])
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+def measured(out: Path, names: Sequence[str]) -> Mapping[str, Any]:
     """By the name of the benchmark."""
-    out = tmp_path_factory.mktemp("bench")
     environment = {name: value for name, value in os.environ.items() if name not in GIVEN}
-    names = [name for name, one in BENCHMARKS.items() if name not in ALONE and (HAS_FUSE or not one.needs_juicefs)]
     command = [sys.executable, "-m", "benchmarks", "--small", "--out", str(out), *names]
     run = subprocess.run(command, cwd=SOURCES, env=environment, capture_output=True, text=True, check=False)
     assert (out / "bench.json").exists(), run.stderr
     report = json.loads((out / "bench.json").read_text())
+    found = {one["name"]: one for one in report["benchmarks"]}
+    assert {name: one["error"] + one["skipped"] for name, one in found.items()} == dict.fromkeys(names, ""), run.stderr
     assert run.returncode == (0 if report["met"] else 1), run.stderr
-    return {measured["name"]: {**measured, "said": run.stderr} for measured in report["benchmarks"]}
+    return found
 
 
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("name", chosen())
-def test_a_benchmark_gives_its_rows(found: Mapping[str, Any], name: str) -> None:
-    measured = found[name]
-    assert (measured["error"], measured["skipped"]) == ("", ""), measured["said"]
-    expected = ROWS.get(name)
-    whats = [row["what"] for row in measured["rows"]]
-    if expected is not None and HAS_FUSE:
-        assert whats == expected
-    assert whats
-    for row in measured["rows"]:
-        assert row["spread"]["n"] > 0
-        assert row["unit"]
-        assert (row["than"] is None) == (name in COMPARED_WITH_NOTHING)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("names", APART if why_no_fuse() else TOGETHER)
+def test_every_benchmark_gives_its_rows(tmp_path: Path, names: Sequence[str]) -> None:
+    found = measured(tmp_path, names)
+    whats = {name: [row["what"] for row in one["rows"]] for name, one in found.items()}
+    if not why_no_fuse():
+        assert whats == ROWS
+    for name, one in found.items():
+        assert one["rows"]
+        for row in one["rows"]:
+            assert row["spread"]["n"] > 0
+            assert row["unit"]
+            assert (row["than"] is None) == (name in COMPARED_WITH_NOTHING), row["what"]
