@@ -18,6 +18,7 @@ from observation.logs import configure_logging
 from tasks import waiting
 from wvs_project.config import ConfigError, get_config
 from wvs_project.health import HealthServer, checks_for, open_listener, start_health_server
+from wvs_project.http import metrics
 from wvs_project.http.server import ApiWorker, RootLogger
 
 try:
@@ -49,6 +50,9 @@ _health: HealthServer | None = None
 def on_starting(server: Any) -> None:
     """In the master: take the metrics port, so that a worker that is replaced hands it on."""
     global _metrics_listener
+    if server.cfg.workers != 1:
+        # Each would count for itself, and a scrape would meet any of them (SPEC §11).
+        sys.exit("wvs: the API is one process with threads (ADR 6): more threads by WVS_API_THREADS, not more workers")
     try:
         _metrics_listener = open_listener(_settings.metrics_addr)
     except OSError as error:
@@ -61,6 +65,7 @@ def post_worker_init(worker: ApiWorker) -> None:
     # Not in the master: the exporter has a thread, and no thread survives the fork.
     tracing.start(_settings.traces, "wvs-api")
     check_routes(None)
+    metrics.initialise()
     _health = start_health_server(_settings.metrics_addr, checks_for(_settings), listener=_metrics_listener)
     worker.on_stop = waiting.listener().release
 

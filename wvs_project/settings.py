@@ -46,6 +46,7 @@ INSTALLED_APPS = [
 MIGRATION_MODULES = {"django_dramatiq": None}
 
 MIDDLEWARE = [
+    "wvs_project.http.metrics.MetricsMiddleware",
     "wvs_project.http.middleware.RequestContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -53,4 +53,9 @@ def error_code_of(request: AnyRequest) -> str | None:
 def route_of(request: HttpRequest) -> str:
     """The route that it took, as `/v1/workspaces/{wsid}`: never an id, so that there are few. Empty: none."""
     match = request.resolver_match
-    return "" if match is None else "/" + _ROUTE_VARIABLE.sub(r"{\1}", match.route).strip("^$")
+    return "" if match is None else route_in(match.route)
+
+
+def route_in(pattern: str) -> str:
+    """A pattern of Django's as people write it."""
+    return "/" + _ROUTE_VARIABLE.sub(r"{\1}", pattern).strip("^$")

@@ -12,6 +12,7 @@ from gunicorn.glogging import Logger
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
+from wvs_project.http import metrics
 from wvs_project.http.exceptions import Failure, nearest_code
 from wvs_project.ids import new_request_id
 
@@ -32,6 +33,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]  # untyped
             self.log.exception("Error handling request")
         else:
             self.log.warning("Invalid request from ip=%s: %s", addr[0] if addr else "", exc)
+        metrics.count_refused(status)
         message = str(exc) if status != 500 else "something went wrong on our side"
         _send_failure(client, Failure(status, nearest_code(status), message))
 
