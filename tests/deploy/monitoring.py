@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ HURRY: Final[Mapping[str, tuple[str, ...]]] = {
 }
 PROGRAMS: Final = {"vmsingle": "victoria-metrics"}
 PASSWORD: Final = "of-grafana"
+SENT: Final = "vmagent_remotewrite_blocks_sent_total"
+JUDGED: Final = "vmalert_iteration_duration_seconds_count"
 
 
 @dataclass
@@ -41,20 +44,62 @@ class Monitoring:
     _exit: ExitStack = field(default_factory=ExitStack)
 
     def start(self, targets: Mapping[str, str]) -> None:
-        """Scrape `targets`, addresses by the job's name. Raises StackError."""
+        """Scrape `targets`, addresses by the job's name. Raises StackError.
+
+        Nobody asks for a series before it is there: for up to ten seconds vmsingle would know of none.
+        """
         self._write_configuration(targets)
-        for name in HURRY:
-            child = Child(
-                Command(
-                    name=name,
-                    argv=[PROGRAMS.get(name, name), *self._arguments(name), *HURRY[name]],
-                    log=self.base / f"{name}.log",
-                    mark=str(self.base),
-                    env={"PATH": os.environ["PATH"], "VMAUTH_GRAFANA_PASSWORD": PASSWORD},
-                )
+        self._run("vmsingle")
+        self._run("vmagent")
+        self.wait_for(lambda: self._scraped() == targets.keys(), "every job is scraped")
+        self._wait_for_more("vmagent", SENT)
+        self._flush()
+        self._run("vmalert")
+        self._run("vmauth")
+
+    def _run(self, name: str) -> None:
+        child = Child(
+            Command(
+                name=name,
+                argv=[PROGRAMS.get(name, name), *self._arguments(name), *HURRY[name]],
+                log=self.base / f"{name}.log",
+                mark=str(self.base),
+                env={"PATH": os.environ["PATH"], "VMAUTH_GRAFANA_PASSWORD": PASSWORD},
             )
-            self._exit.callback(child.stop, grace=10)
-            child.wait_ready(lambda name=name: self.answers(name), limit=SECONDS)  # type: ignore[misc]
+        )
+        self._exit.callback(child.stop, grace=10)
+        child.wait_ready(lambda: self.answers(name), limit=SECONDS)
+
+    def _scraped(self) -> set[str]:
+        """The jobs whose targets answered."""
+        answer = httpx.get(f"{self.url('vmagent')}/api/v1/targets", trust_env=False).raise_for_status()
+        return {
+            target["labels"]["job"] for target in answer.json()["data"]["activeTargets"] if target["health"] == "up"
+        }
+
+    def judged(self) -> None:
+        """Until every rule was evaluated on what is stored now, and what came of it can be asked for."""
+        self._wait_for_more("vmalert", JUDGED)
+        self._flush()
+
+    def _wait_for_more(self, name: str, metric: str) -> None:
+        """Until it happened twice: once, it may have begun before."""
+        before = self._counted(name, metric)
+
+        def has_happened() -> bool:
+            now = self._counted(name, metric)
+            return bool(now) and all(count >= before.get(series, 0) + 2 for series, count in now.items())
+
+        self.wait_for(has_happened, f"more of {metric}")
+
+    def _counted(self, name: str, metric: str) -> dict[str, float]:
+        """What a program says of itself, by series; those that are zero left out."""
+        text = httpx.get(f"{self.url(name)}/metrics", trust_env=False).raise_for_status().text
+        found = (line.rpartition(" ") for line in text.splitlines() if line.startswith(metric))
+        return {series: float(value) for series, _, value in found if float(value)}
+
+    def _flush(self) -> None:
+        httpx.get(f"{self.url('vmsingle')}/internal/force_flush", trust_env=False).raise_for_status()
 
     def stop(self) -> None:
         self._exit.close()
@@ -74,6 +119,11 @@ class Monitoring:
 
     def values(self, expression: str, label: str) -> dict[str, float]:
         return {found["metric"].get(label, ""): float(found["value"][1]) for found in self.query(expression)}
+
+    def total(self, selector: str) -> float:
+        """The sum of the series; NaN where there is none."""
+        found = self.query(f"sum({selector})")
+        return float(found[0]["value"][1]) if found else math.nan
 
     def alerts(self) -> dict[str, str]:
         """The state of each alert that is not at rest."""
