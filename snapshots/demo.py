@@ -13,18 +13,23 @@ from typing import Any, Final
 from uuid import UUID
 
 from executor.contract import INITIAL_LIVE_ID, FaultReason, live_id_for
+from snapshots.demo_days import write_kept_days
 from snapshots.models import Snapshot
 from tasks.audit import Actor
+from tasks.days import count_days
 from tasks.models import AuditEvent, Op, Task
 from tasks.registry import operation_for
 from tasks.settlement import error_json
 from tasks.states import Status
 from workspaces.models import Workspace
 from workspaces.states import WorkspaceState
+from wvs_project.db import read_clock
 
 PREFIX: Final = "demo-"
 _BATCH: Final = 500
 _MONTH: Final = timedelta(days=30)
+_LAST_HOURS: Final = timedelta(hours=6)
+"""The story's last snapshots are older than this, so that what follows them has happened too."""
 _OWNERS: Final = ("team-search", "team-billing", "team-robots", "nightly-evals")
 _NAMES: Final = ("crawler", "refactor", "triage", "migrate", "report", "fuzz", "review", "train")
 _MESSAGES: Final = (
@@ -65,7 +70,7 @@ class Rows:
 
 
 def write_story(*, workspaces: int, seed: int, now: datetime) -> Rows:
-    """So many workspaces with a fortnight of history each; the same for the same seed and moment."""
+    """So many workspaces with up to four weeks of history each; the same for the same seed and moment."""
     rows = Rows()
     story = _Story(rows, random.Random(seed), now)  # noqa: S311 — a story, no secret
     for number in range(workspaces):
@@ -87,7 +92,7 @@ class _Story:
     def tell(self, number: int, state: WorkspaceState) -> None:
         """One workspace in that state, and how it came to be in it."""
         self._wsid = f"{PREFIX}{self._dice.choice(_NAMES)}-{number:04d}"
-        self._at = self._now - timedelta(days=self._dice.uniform(10, 14))
+        self._at = self._now - timedelta(days=self._dice.uniform(5, 28))
         initialised = state in (WorkspaceState.ACTIVE, WorkspaceState.DISABLED)
         row = Workspace(
             wsid=self._wsid,
@@ -114,13 +119,14 @@ class _Story:
     def _work(self, row: Workspace, number: int) -> None:
         """Snapshots, switches, drops; now and then something dies or is canceled."""
         kept: list[Snapshot] = []
-        for _ in range(self._dice.randint(4, 12)):
-            self._at += timedelta(hours=self._dice.uniform(1, 20))
-            if self._at > self._now:
+        for _ in range(self._dice.randint(8, 24)):
+            later = self._at + timedelta(hours=self._dice.uniform(2, 60))
+            if later > self._now - _LAST_HOURS:
                 break
+            self._at = later
             kept.append(self._snapshot(row))
-        if len(kept) > 2:
-            self._drop(kept.pop(0))
+            if len(kept) > self._dice.randint(3, 9):
+                self._drop(kept.pop(0))
         if kept:
             current = self._dice.choice(kept)
             task = self._task(Op.SET_CURRENT, Status.SUCCEEDED, {"snapshot_id": current.pk, "fresh": False})
@@ -229,6 +235,8 @@ def batches(rows: Rows) -> Iterator[tuple[str, int]]:
     yield "snapshots", len(rows.snapshots)
     Task.objects.bulk_create(rows.tasks, batch_size=_BATCH)
     yield "tasks", len(rows.tasks)
+    count_days()
+    write_kept_days(rows.snapshots, now=read_clock())
     AuditEvent.objects.bulk_create(rows.events, batch_size=_BATCH)
     for wsid, snapshot_id, path in rows.pointers:
         Workspace.objects.filter(pk=wsid).update(current_snapshot_id=snapshot_id, current_path=path)

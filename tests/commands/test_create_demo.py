@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from snapshots.console.figures import per_day, read_figures
 from snapshots.demo import write_story
 from snapshots.models import Snapshot
 from tasks.models import AuditEvent, Op, Task
@@ -49,6 +50,19 @@ def test_its_history_hangs_together() -> None:
         assert task.ended_at is not None
         assert task.created_at <= task.ended_at
         assert AuditEvent.objects.filter(task_id=task.task_id).count() == 2
+
+
+def test_the_charts_of_the_dashboard_tell_its_four_weeks() -> None:
+    create_demo()
+    figures = read_figures()
+    ended = per_day(figures, status=Status.SUCCEEDED)
+    assert sum(count > 0 for count in ended) > 20
+    assert sum(ended) == Task.objects.filter(status=Status.SUCCEEDED).count()
+    assert sum(per_day(figures, status=Status.SUCCEEDED, ops=[Op.SNAPSHOT_DROP])) > 10
+    kept = figures.kept_by_day
+    assert len(kept) > 20
+    assert kept[figures.days[-1]].snapshots == Snapshot.objects.kept().count()
+    assert len({one.snapshots for one in kept.values()}) > 10
 
 
 def test_no_worker_touches_what_waits_in_it() -> None:

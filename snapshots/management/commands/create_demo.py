@@ -14,7 +14,7 @@ from workspaces.models import Workspace
 from wvs_project.db import read_clock
 
 _EPILOG: Final = """
-Workspaces in every state, snapshots, switches and drops of a fortnight, DEAD tasks of every operation, and the audit
+Workspaces in every state, snapshots, switches and drops of four weeks, DEAD tasks of every operation, and the audit
 trail of all that. There is no disk behind it: what waits in it is due in a month, and wvs_index would report all of it.
 So it is for a control plane of its own, and refuses one in which real workspaces live.
 
