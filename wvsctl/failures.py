@@ -34,7 +34,8 @@ def tell(error: WvsctlError, output: Output, session: Session | None, name: str)
         case Unreachable():
             said |= {"code": "UNREACHABLE", "next": [f"wvsctl doctor --api-url {error.url}"]}
         case UsageError() | ConfigError() | InvalidId():
-            said |= {"code": "USAGE", "next": [f"wvsctl {name} --help"]}
+            instead = error.instead if isinstance(error, UsageError) else ()
+            said |= {"code": "USAGE", "next": [*instead, f"wvsctl {name} --help"]}
             code = USAGE
     if session and (isinstance(error, Unreachable) or said.get("status", 0) >= 500):
         _tell_how_to_go_on(said, session)

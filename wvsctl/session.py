@@ -22,7 +22,11 @@ INTERRUPTED: Final = 130
 
 
 class UsageError(WvsctlError):
-    """What was asked cannot be done like this; the message says how it can."""
+    """What was asked cannot be done like this; the message says how it can, and `instead` are commands that do it."""
+
+    def __init__(self, message: str, *instead: str) -> None:
+        super().__init__(message)
+        self.instead = instead
 
 
 class TaskFailed(WvsctlError):

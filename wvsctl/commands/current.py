@@ -63,7 +63,8 @@ def _ask(session: Session, wsid: str, snapshot_id: str, *, fresh: bool) -> None:
     left = f"what was written in {wsid} since {last}, is in no snapshot and stays behind in {current.current_path}"
     if not sys.stdin.isatty():
         raise UsageError(
-            f"{left}; without a terminal to ask at, say --yes, or first: wvsctl snapshot create {wsid} --wait"
+            f"{left}; there is no terminal to ask at: keep it in a snapshot first, or say --yes",
+            f"wvsctl snapshot create {wsid} --wait",
         )
     if not typer.confirm(printable(f"{left[0].upper()}{left[1:]}. Switch?"), err=True):
         session.output.say(f"nothing was done; first: wvsctl snapshot create {wsid} --wait")
