@@ -79,14 +79,14 @@ class ExecutorMetrics:
             yield
 
     def done(self, op: OperationName, outcome: Outcome) -> None:
-        """What a run said of itself; a repeat that found it done says nothing."""
+        """What a run said of itself; a repeat that found it done says nothing. `op` may be the plain word."""
         if outcome.already_done:
             return
         cloning = [outcome.timings[phase] for phase in _CLONE_PHASES if phase in outcome.timings]
         if cloning and op in _CLONING:
-            self._clone.labels(op.value).observe(sum(cloning))
+            self._clone.labels(str(op)).observe(sum(cloning))
         if outcome.entries is not None:
-            self._entries.labels(op.value).inc(outcome.entries)
+            self._entries.labels(str(op)).inc(outcome.entries)
         if "switch" in outcome.timings:
             self._switch.observe(outcome.timings["switch"])
 
