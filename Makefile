@@ -6,11 +6,12 @@ STAMP := $(VENV)/.requirements-dev
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo smoke-test up down status test chaos bench lint lint-django format requirements migrations openapi stubs baseline dashboards clean
+.PHONY: help demo smoke-test metrics up down status test chaos bench lint lint-django format requirements migrations openapi stubs baseline dashboards clean
 
 help:
 	@echo "make demo          show the main job on an embedded stack, with checks and timings"
 	@echo "make smoke-test    nine steps through wvsctl, on an embedded stack; scripts/smoke-test.sh: on WVS_API_URL"
+	@echo "make metrics       every metric with its value, of the running stack or after a demonstration"
 	@echo "make up            run the stack in the foreground (Ctrl-C stops it); make status, make down"
 	@echo "                   both with EXECUTORS=2: the executors as services of their own, over gRPC"
 	@echo "make test          all tests;  make lint  all checks of the code;  make format  put it in shape"
@@ -31,7 +32,7 @@ $(STAMP): requirements-dev.txt
 	@touch $@
 
 # EXECUTORS=2: that many executors as services of their own, each with a mount of its own; else one inside the worker.
-demo smoke-test up down status: $(STAMP)
+demo smoke-test metrics up down status: $(STAMP)
 	@$(if $(EXECUTORS),WVS_STACK_EXECUTORS=$(EXECUTORS)) $(RUN) -m wvs_project.stack $@
 
 test: $(STAMP)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
-from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from executor.metrics import ExecutorMetrics
 from tests.deploy.queries import OF_THE_PIPELINE, RULES, family_of, metrics_in
 from tests.deploy.test_dashboards import queries
+from tests.metrics.exported import exported
 from tests.servers import JuiceFSVolume
 from tests.waiting import eventually
 
@@ -26,16 +24,10 @@ def named() -> set[str]:
     return {name for query in asked for name in metrics_in(query)} - recorded - OF_THE_PIPELINE
 
 
-def families(registry: CollectorRegistry) -> Iterator[str]:
-    for metric in registry.collect():
-        yield f"{metric.name}_total" if metric.type == "counter" else metric.name
-
-
 def test_what_is_named_of_ours_is_exported() -> None:
-    exported = {*families(REGISTRY), *families(ExecutorMetrics().registry)}
     ours = {family_of(name) for name in named() if name.startswith("wvs_")}
     assert ours
-    assert ours - exported == set()
+    assert ours - {one.name for one in exported()} == set()
 
 
 def test_nothing_is_named_that_is_neither_ours_nor_the_mounts() -> None:

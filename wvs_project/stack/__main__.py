@@ -1,4 +1,4 @@
-"""`python -m wvs_project.stack up|down|demo|smoke-test|status`."""
+"""`python -m wvs_project.stack up|down|demo|smoke-test|metrics|status`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from wvs_project.stack.stopping import StopAsked, StopSignals, stop_signals
 from wvs_project.stack.waiting import wait_until
 
 _DOWN_SECONDS: Final = 120.0
+_SHOWN_AT: Final = "WVS_METRICS_URL_"
 _console = Console(highlight=False, soft_wrap=True)
 
 
@@ -91,8 +92,11 @@ def status(config: StackConfig, signals: StopSignals) -> int:
     if not is_running(config.state) or not environment:
         _say(f"no stack is ready on {config.state}")
         return 3
-    for name in ("WVS_API_URL", "WVS_METRICS_URL", "EXECUTOR_MOUNT_PATH"):
+    for name in ("WVS_API_URL", "EXECUTOR_MOUNT_PATH"):
         _console.print(f"{name}={environment[name]}")
+    for name, url in environment.items():
+        if name.startswith(_SHOWN_AT):
+            _console.print(f"{name}={url}/metrics")
     return 0
 
 
@@ -111,8 +115,19 @@ def smoke_test(config: StackConfig, signals: StopSignals) -> int:
     return _on_a_stack(config, signals, lambda environment: ["bash", "scripts/smoke-test.sh"])
 
 
-def _on_a_stack(config: StackConfig, signals: StopSignals, command: Callable[[Mapping[str, str]], list[str]]) -> int:
-    """Its exit code: on the running stack if there is one, else on one of its own that is stopped at the end."""
+def metrics(config: StackConfig, signals: StopSignals) -> int:
+    """Every metric with its value: of the running stack, else of one of its own after the demonstration."""
+    return _on_a_stack(config, signals, lambda environment: [sys.executable, "-m", "scripts.metrics"], first=_demo_of)
+
+
+_Command = Callable[[Mapping[str, str]], list[str]]
+
+
+def _on_a_stack(config: StackConfig, signals: StopSignals, command: _Command, first: _Command | None = None) -> int:
+    """Its exit code: on the running stack if there is one, else on one of its own that is stopped at the end.
+
+    `first` is run before it on a stack of its own, on which nothing has happened yet.
+    """
     environment = read_env_file(Layout(config.state).env_file)
     if is_running(config.state) and environment:
         _say(f"using the stack that runs on {_shown(config.state)}")
@@ -120,11 +135,13 @@ def _on_a_stack(config: StackConfig, signals: StopSignals, command: Callable[[Ma
     begun = time.monotonic()
     with running_stack(config, _say, signals) as stack:
         _say(f"ready in {time.monotonic() - begun:.1f} s")
-        return _run(command(stack.environment), config, stack.environment)
+        environment = read_env_file(stack.layout.env_file)
+        failed = _run(first(environment), config, environment) if first else 0
+        return failed or _run(command(environment), config, environment)
 
 
 def _run(command: list[str], config: StackConfig, environment: Mapping[str, str]) -> int:
-    addresses = {name: url for name, url in environment.items() if name in ("WVS_API_URL", "WVS_METRICS_URLS")}
+    addresses = {name: url for name, url in environment.items() if name.startswith(("WVS_API_URL", "WVS_METRICS_URL"))}
     given = {**config.environment, **addresses, "WVSCTL": f"{sys.executable} -m wvsctl"}
     process = subprocess.Popen(command, cwd=SOURCES, env=given)
     try:
@@ -134,7 +151,14 @@ def _run(command: list[str], config: StackConfig, environment: Mapping[str, str]
         process.wait()
 
 
-_COMMANDS: Final = {"up": up, "down": down, "demo": demo, "smoke-test": smoke_test, "status": status}
+_COMMANDS: Final = {
+    "up": up,
+    "down": down,
+    "demo": demo,
+    "smoke-test": smoke_test,
+    "metrics": metrics,
+    "status": status,
+}
 
 
 def main() -> int:

@@ -242,7 +242,15 @@ class Stack:
         # What `manage.py` needs to be used beside the stack.
         ours = self._process_environment()
         more = {name: ours[name] for name in ("WVS_SECRET_KEY", "EXECUTOR_ADDRS")}
-        write_env_file(self.layout.env_file, {**self.environment, **more, **admin, **pids})
+        write_env_file(self.layout.env_file, {**self.environment, **more, **self._shown_at(), **admin, **pids})
+
+    def _shown_at(self) -> dict[str, str]:
+        """Where each process that shows metrics does."""
+        shown = [service for service in self._services if isinstance(service, Program | Mount)]
+        return {
+            f"WVS_METRICS_URL_{service.name.upper().replace('-', '_')}": f"http://{service.metrics_addr}"
+            for service in shown
+        }
 
     def _restart(self, service: Service) -> None:
         recent = self._restarts[service.name]
