@@ -108,6 +108,7 @@ def _run(function: Callable[[Session], None], common: Common, name: str, given: 
             "output": form,
             "timeout": given.get("timeout"),
             "metrics_urls": given.get("metrics_url") or None,
+            "prometheus_url": given.get("prometheus_url"),
         }
         settings = read_settings(Flags(common.config, values))
         output = Output(settings.output)

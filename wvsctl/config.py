@@ -21,6 +21,7 @@ from wvsctl.errors import WvsctlError
 VARIABLES: Final = {
     "api_url": "WVS_API_URL",
     "metrics_urls": "WVS_METRICS_URLS",
+    "prometheus_url": "WVS_PROMETHEUS_URL",
     "timeout": "WVS_TIMEOUT",
     "request_timeout": "WVS_REQUEST_TIMEOUT",
     "retry_for": "WVS_RETRY_FOR",
@@ -30,6 +31,7 @@ VARIABLES: Final = {
 DEFAULTS: Final = {
     "api_url": "http://127.0.0.1:8080",
     "metrics_urls": "",
+    "prometheus_url": "",
     "timeout": "10m",
     "request_timeout": "10s",
     "retry_for": "20s",
@@ -64,6 +66,7 @@ class Settings:
 
     api_url: str
     metrics_urls: tuple[str, ...]
+    prometheus_url: str | None
     timeout: float
     request_timeout: float
     retry_for: float
@@ -86,6 +89,7 @@ def read_settings(flags: Flags) -> Settings:
     return Settings(
         api_url=_url(*found["api_url"]),
         metrics_urls=_urls(*found["metrics_urls"]),
+        prometheus_url=_url(*found["prometheus_url"]) if found["prometheus_url"][0] else None,
         timeout=seconds_of(*found["timeout"]),
         request_timeout=seconds_of(*found["request_timeout"]),
         retry_for=seconds_of(*found["retry_for"]),

@@ -35,3 +35,15 @@ MetricsUrls = Annotated[
     list[str] | None,
     typer.Option("--metrics-url", metavar="URL", help="A metrics port; repeat it for several (WVS_METRICS_URLS)."),
 ]
+PrometheusUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--prometheus-url",
+        metavar="URL",
+        help="Prometheus or VictoriaMetrics, in place of the ports (WVS_PROMETHEUS_URL).",
+    ),
+]
+Since = Annotated[
+    str,
+    typer.Option("--since", metavar="TIME", help="How far back Prometheus counts: 30m, 1h. Ports: since their start."),
+]

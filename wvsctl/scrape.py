@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -49,7 +50,7 @@ def scrape(urls: tuple[str, ...], timeout: float, *, shared: frozenset[str]) -> 
     return metrics, sources
 
 
-def fetch(url: str, timeout: float) -> httpx.Response:
+def fetch(url: str, timeout: float, params: Mapping[str, str] | None = None) -> httpx.Response:
     """One GET, one try. Raises httpx.HTTPError."""
     # A proxy that the environment names is not for this very machine.
-    return httpx.get(url, timeout=timeout, trust_env=urlsplit(url).hostname not in _LOOPBACK)
+    return httpx.get(url, params=params, timeout=timeout, trust_env=urlsplit(url).hostname not in _LOOPBACK)

@@ -1,4 +1,4 @@
-"""`wvsctl obs`: what the processes count, without a monitoring system."""
+"""`wvsctl obs`: what the processes count, from a monitoring system or without one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from rich.console import Group, RenderableType
 
 from wvsctl import options
 from wvsctl.binding import command
+from wvsctl.config import seconds_of
 from wvsctl.exposition import Histogram, Metrics
 from wvsctl.output import lines, record, table
-from wvsctl.scrape import scrape
+from wvsctl.prometheus import ask
+from wvsctl.scrape import Source, scrape
 from wvsctl.session import REFUSED, Session, UsageError
 
-app: Final = typer.Typer(name="obs", help="What the processes count since they started.", no_args_is_help=True)
+app: Final = typer.Typer(name="obs", help="What the processes count.", no_args_is_help=True)
 
 TASKS: Final = "wvs_task_total"
 DEPTH: Final = "wvs_task_queue_depth"
@@ -27,14 +29,20 @@ UNANSWERED: Final = "wvs_quiesce_timeout_total"
 RETRIES: Final = "wvs_task_retry_total"
 RESCUED: Final = "wvs_task_rescued_total"
 DRIFT: Final = "wvs_drift_total"
+HOUR: Final = "1h"
 SHARED: Final = frozenset({DEPTH})
 """Gauges that are read from the database: every process that tells one tells the same, so they are not added up."""
 
 
 @command(app, "summary")
-def summary(session: Session, metrics_url: options.MetricsUrls = None) -> None:
+def summary(
+    session: Session,
+    metrics_url: options.MetricsUrls = None,
+    prometheus_url: options.PrometheusUrl = None,
+    since: options.Since = HOUR,
+) -> None:
     """How it goes: the share of tasks that succeeded, and what needs a look."""
-    _show(session, _summary, (TASKS, DEPTH, RETRIES, RESCUED, UNANSWERED, DRIFT))
+    _show(session, _summary, (TASKS, DEPTH, RETRIES, RESCUED, UNANSWERED, DRIFT), since)
 
 
 def _summary(metrics: Metrics) -> dict[str, Any]:
@@ -56,9 +64,14 @@ def success_rate(metrics: Metrics) -> float | None:
 
 
 @command(app, "latency")
-def latency(session: Session, metrics_url: options.MetricsUrls = None) -> None:
+def latency(
+    session: Session,
+    metrics_url: options.MetricsUrls = None,
+    prometheus_url: options.PrometheusUrl = None,
+    since: options.Since = HOUR,
+) -> None:
     """How long tasks take by op, from accepted to finished, and of that how long they waited to be started."""
-    _show(session, _latency, (f"{DURATION}_count", f"{WAITED}_count"))
+    _show(session, _latency, (f"{DURATION}_count", f"{WAITED}_count"), since)
 
 
 def _latency(metrics: Metrics) -> dict[str, Any]:
@@ -70,9 +83,14 @@ def _by_op(metrics: Metrics, name: str) -> dict[str, Any]:
 
 
 @command(app, "queue")
-def queue(session: Session, metrics_url: options.MetricsUrls = None) -> None:
+def queue(
+    session: Session,
+    metrics_url: options.MetricsUrls = None,
+    prometheus_url: options.PrometheusUrl = None,
+    since: options.Since = HOUR,
+) -> None:
     """How many tasks wait, and how long they did."""
-    _show(session, _queue, (DEPTH, f"{WAITED}_count", RETRIES))
+    _show(session, _queue, (DEPTH, f"{WAITED}_count", RETRIES), since)
 
 
 def _queue(metrics: Metrics) -> dict[str, Any]:
@@ -84,9 +102,14 @@ def _queue(metrics: Metrics) -> dict[str, Any]:
 
 
 @command(app, "quiesce")
-def quiesce(session: Session, metrics_url: options.MetricsUrls = None) -> None:
+def quiesce(
+    session: Session,
+    metrics_url: options.MetricsUrls = None,
+    prometheus_url: options.PrometheusUrl = None,
+    since: options.Since = HOUR,
+) -> None:
     """How long agents take to stand still, how long they stand still, and how often they did not answer."""
-    _show(session, _quiesce, (f"{QUIESCE}_count", UNANSWERED, f"{FREEZE}_count"))
+    _show(session, _quiesce, (f"{QUIESCE}_count", UNANSWERED, f"{FREEZE}_count"), since)
 
 
 def _quiesce(metrics: Metrics) -> dict[str, Any]:
@@ -105,15 +128,9 @@ def spread(histogram: Histogram | None) -> dict[str, float | None] | None:
     return {"count": histogram.count, "mean": histogram.mean, **quantiles}
 
 
-def _show(session: Session, look: Callable[[Metrics], dict[str, Any]], names: tuple[str, ...]) -> None:
-    """What `look` finds, which of the metrics nobody exports, and the ports. Exit(1) if a port does not answer."""
-    urls = session.settings.metrics_urls
-    if not urls:
-        raise UsageError(
-            "where are the metrics? Say --metrics-url URL, once for each process, or WVS_METRICS_URLS: "
-            "by default ports 9090 (api), 9091 (worker), 9092 (executor), 9094 (scheduler)"
-        )
-    metrics, sources = scrape(urls, session.settings.request_timeout, shared=SHARED)
+def _show(session: Session, look: Callable[[Metrics], dict[str, Any]], names: tuple[str, ...], since: str) -> None:
+    """What `look` finds, which of the metrics nobody exports, and who was asked. Exit(1) if one of them is silent."""
+    metrics, sources = _read(session, names, since)
     found = look(metrics)
     missing = [name.removesuffix("_count") for name in names if not metrics.has(name)]
     session.output.result(found | {"missing": missing, "sources": sources}, lambda: _told(found, missing))
@@ -122,6 +139,21 @@ def _show(session: Session, look: Callable[[Metrics], dict[str, Any]], names: tu
         session.output.say(f"wvsctl: UNREACHABLE: {source.url}: {source.error}; it is not in these numbers")
     if silent:
         raise typer.Exit(REFUSED)
+
+
+def _read(session: Session, names: tuple[str, ...], since: str) -> tuple[Metrics, list[Source]]:
+    settings = session.settings
+    if settings.prometheus_url:
+        window = seconds_of(since, "--since")
+        metrics, source = ask(settings.prometheus_url, names, settings.request_timeout, since=window, shared=SHARED)
+        return metrics, [source]
+    if not settings.metrics_urls:
+        raise UsageError(
+            "where are the metrics? Say --metrics-url URL, once for each process, or WVS_METRICS_URLS: "
+            "by default ports 9090 (api), 9091 (worker), 9092 (executor), 9094 (scheduler); "
+            "or --prometheus-url URL, or WVS_PROMETHEUS_URL"
+        )
+    return scrape(settings.metrics_urls, settings.request_timeout, shared=SHARED)
 
 
 def _told(found: Mapping[str, Any], missing: list[str]) -> RenderableType:
