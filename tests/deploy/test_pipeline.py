@@ -95,7 +95,10 @@ def test_grafana_may_read_through_vmauth_and_nothing_else(monitoring: Monitoring
 
 
 def test_wvsctl_answers_from_what_was_stored(stack: StackOnDisk, monitoring: Monitoring) -> None:
+    succeeded = 'wvs_task_total{status="SUCCEEDED"}'
+    before = monitoring.total(succeeded)
     new_snapshot(stack, "counted")
+    monitoring.wait_for(lambda: monitoring.total(succeeded) >= before + 2, "both tasks are counted")
     arguments = ["obs", "summary", "--prometheus-url", monitoring.url("vmsingle"), "--json"]
     answer = subprocess.run([sys.executable, "-m", "wvsctl", *arguments], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
