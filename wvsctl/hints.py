@@ -54,7 +54,7 @@ def _for_blocker(blocker: dict[str, Any], wsid: str | None) -> list[str]:
 
 
 def _for_code(error: ApiError, wsid: str | None, command: str) -> list[str]:
-    of_snapshots = command.startswith(("snapshot ", "current ")) and wsid and "no snapshot" in error.message
+    of_snapshots = command.startswith(("snapshot ", "current ")) and wsid and "no workspace" not in error.message
     everything = "task list" if command.startswith("task ") else "workspace list"
     hint = BY_CODE.get(error.code, "doctor").format(
         command=command,

@@ -75,6 +75,19 @@ def test_a_key_that_was_used_for_something_else_is_not_mended_by_waiting() -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("no snapshot snap-1", "wvsctl snapshot list demo"),
+        ("nothing is at /v1/workspaces/demo/snapshots/snap-0", "wvsctl snapshot list demo"),
+        ("no workspace demo", "wvsctl workspace list"),
+    ],
+)
+def test_what_is_not_found_is_looked_for_where_it_would_be(message: str, hint: str) -> None:
+    error = refused(ErrorCode.NOT_FOUND, message=message)
+    assert hints.after_refusal(error, wsid="demo", command="snapshot get") == [hint]
+
+
 def answered(code: ErrorCode, monkeypatch: pytest.MonkeyPatch, *options: str) -> Ran:
     """What wvsctl tells when the API answers like that."""
     details = {"blockers": [TASK]} if code.status in (409, 410, 412) else {}
