@@ -60,7 +60,7 @@ def test_summary_says_what_nobody_exports_and_that_no_task_has_ended(server: Ser
     shown = Wvsctl()(f"{line} --json").json
     assert shown["task_success_rate"] is None
     assert shown["tasks"].get("SUCCEEDED", 0) + shown["tasks"].get("DEAD", 0) == 0  # canceled ones may have been
-    assert {"wvs_task_rescued_total", "wvs_quiesce_timeout_total"} <= set(shown["missing"])
+    assert {"wvs_task_queue_depth", "wvs_quiesce_timeout_total"} <= set(shown["missing"])
     said = Wvsctl()(line).ok()
     assert "task_success_rate" in said
     assert "n/a" in said
