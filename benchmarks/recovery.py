@@ -38,7 +38,7 @@ def rows(site: Site) -> Iterator[Row]:
     yield Row("worker killed → its task is rescued", "s", Spread.of(rescues), must=at_most(p50=1.0))
     if not site.has_juicefs:
         return
-    entries = site.size(10_000, 1_500)
+    entries = site.size(10_000, 1_000)
     cancels = cancel_all(site, entries, site.size(15, 1))
     what = f"cancel → the clone of {entries:,} entries is dead"
     yield Row(what, "s", Spread.of(cancels), must=at_most(max=1.0))

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import psycopg
@@ -91,7 +91,7 @@ class Queues:
 
 def rows(site: Site) -> Iterator[Row]:
     """For each number of workspaces beside both rivals; then whether more workspaces do more."""
-    sizes = site.size((1, 10, 100, 1_000), (1, 4))
+    sizes = site.size((1, 10, 100, 1_000), (2,))
     tasks, rounds = site.size(2_000, 12), site.size(3, 1)
     found: dict[int, list[float]] = {}
     with site.without("worker"):
@@ -102,12 +102,18 @@ def rows(site: Site) -> Iterator[Row]:
             rates = {name: [one[name] for one in measured] for name in measured[0]}
             found[workspaces] = rates[_OURS]
             yield from _beside(workspaces, tasks, rates)
-    few, many = sizes[0], sizes[-1]
-    yield Row(
+    if len(sizes) > 1:
+        yield _growth(found)
+
+
+def _growth(found: Mapping[int, list[float]]) -> Row:
+    """The most workspaces beside the fewest."""
+    few, many = min(found), max(found)
+    return Row(
         f"{many:,} workspaces beside {few}",
         "tasks/s",
         Spread.of(found[many]),
-        f"{few} workspace",
+        f"{few} workspace{'s' * (few > 1)}",
         Spread.of(found[few]),
         must=at_least(ratio=1.0),
         notes={"p50 by workspaces": {f"{size:,}": Spread.of(rates).p50 for size, rates in found.items()}},

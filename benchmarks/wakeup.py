@@ -14,22 +14,23 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import django
 import psycopg
 
-from benchmarks.callers import LIMIT, Paced
+from benchmarks.callers import Paced
 from benchmarks.report import print_rows
 from benchmarks.rows import Row, Spread, at_most
 from benchmarks.site import Site
-from benchmarks.stack import ROOT, Client, setting
+from benchmarks.stack import ROOT, Client, Failed, setting
 
 GOAL: Final = at_most(p50=10.0, p99=50.0)
 WARM_UP: Final = 10
 _LOADERS: Final = 4
+_PULSE: Final = 0.01
 
 # The commit's own time where the server keeps it, else the insert's, which is a little earlier: never flattering.
 _WAITS: Final = """
@@ -58,10 +59,10 @@ def half_load(site: Site) -> Iterator[float]:
     loaders = [Paced(site.environment["WVS_API_URL"], wsid, over) for wsid in wsids]
     for loader in loaders:
         loader.start()
-    time.sleep(site.size(10.0, 0.5))  # flat out
-    most = sum(loader.made for loader in loaders) / site.size(10.0, 0.5)
+    seconds = wait_for_some(loaders, site.size(10.0, 0.1))  # flat out
+    most = sum(loader.made for loader in loaders) / seconds
     for loader in loaders:
-        loader.interval = 2 * len(loaders) / most if most else LIMIT
+        loader.interval = 2 * len(loaders) / most
     try:
         yield most / 2
     finally:
@@ -70,6 +71,15 @@ def half_load(site: Site) -> Iterator[float]:
             loader.join()
         for wsid in wsids:
             api.clean_up(wsid)
+
+
+def wait_for_some(loaders: Sequence[Paced], least: float) -> float:
+    """Seconds that passed: at least that many, and until each has made one."""
+    began = time.monotonic()
+    time.sleep(least)
+    while not all(loader.made for loader in loaders) and all(loader.is_alive() for loader in loaders):
+        time.sleep(_PULSE)
+    return time.monotonic() - began
 
 
 def pause() -> None:

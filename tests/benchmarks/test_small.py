@@ -37,10 +37,10 @@ ROWS = {
         f"{what}, {who}" for who in ("1 client", "2 clients") for what in ("POST snapshot", "GET task", "list tasks")
     ],
     "waiters": ["POST snapshot while 2 clients wait"],
-    "throughput": [*["no-op tasks, 1 workspace"] * 3, *["no-op tasks, 4 workspaces"] * 3, "4 workspaces beside 1"],
+    "throughput": ["no-op tasks, 2 workspaces"] * 3,
     "many": ["6 snapshots of 10 entries over 3 workspaces"],
     "hung": ["snapshots of 2 workspaces while the agent of one more hangs"],
-    "recovery": ["worker killed → its task is rescued", "cancel → the clone of 1,500 entries is dead"],
+    "recovery": ["worker killed → its task is rescued", "cancel → the clone of 1,000 entries is dead"],
     "idle": ["idle: SQL statements", "idle: Valkey commands, one worker", "idle: CPU of all processes"],
     "drop": ["drop of 40 entries, POST → SUCCEEDED", "GET task while 40 entries are dropped"],
     "clone_limits": [
