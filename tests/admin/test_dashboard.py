@@ -88,7 +88,7 @@ def test_the_cards_tell_what_is_so(viewer: Browser) -> None:
         "Active workspaces": ("1", "1 disabled, 1 failed to initialise"),
         "Agents standing still": ("0", "no agent did on the last day"),
         "Snapshots kept": ("2", f"{number(1235)} entries, 2.0 KiB"),
-        "Drift": ("\N{EN DASH}", "differences; 1 snapshots marked missing"),
+        "Drift": ("\N{EN DASH}", "differences; 1 rows marked missing"),
     }
 
 
@@ -122,7 +122,7 @@ def test_the_last_look_for_drift_is_told_by_kind_with_what_to_do(viewer: Browser
     note_drift([DriftKind.POINTER] * 3, OF_THE_INSPECTION)
     note_drift([DriftKind.STALE_WRITER], OF_THE_SWEEP)
     page = viewer.get("/admin/")
-    assert cards_of(page)["Drift"][:2] == ("4", "differences; 0 snapshots marked missing")
+    assert cards_of(page)["Drift"][:2] == ("4", "differences; 0 rows marked missing")
     assert "manage.py wvs_index" in page
     assert re.search(r"pointer</td><td[^>]*>3</td>", page)
     note_drift([], OF_THE_INSPECTION)
@@ -212,6 +212,19 @@ def test_no_statement_of_it_reads_all_tasks_or_snapshots(viewer: Browser) -> Non
             # Nor all of an index: it is entered somewhere, or what it holds is to be counted.
             for index, below in re.findall(r"Scan (?:using|on) (tasks_\w+)[^\n]*\n([^\n]*)", plan):
                 assert "Index Cond" in below or index in MAY_BE_READ_WHOLE, f"{query['sql']}\n{plan}"
+
+
+def test_those_that_wait_for_longest_are_not_sought_behind_all_that_finished(viewer: Browser) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        read_figures()
+    (sought,) = (sql for query in asked.captured_queries if "PENDING" in (sql := query["sql"]) and "LIMIT" in sql)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+        cursor.execute("EXPLAIN " + sought)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    indexes = set(re.findall(r"Scan (?:Backward )?using (\w+)", plan))
+    assert indexes == {"tasks_list_pending", "tasks_list_failed"}, plan
 
 
 def test_what_there_may_be_any_number_of_is_counted_so_far_and_no_further(
