@@ -87,7 +87,7 @@ def _drifted(figures: Figures) -> Card:
     """What the last look found, and what was marked by an earlier repair."""
     found = sum(one.count for one in figures.drift.values())
     value = number(found) if figures.drift else NOTHING
-    note = f"differences; {at_least(figures.missing)} snapshots marked missing"
+    note = f"differences; {at_least(figures.missing)} rows marked missing"
     return Card("Drift", value, note, _snapshots_url("missing"), found + figures.missing > 0)
 
 

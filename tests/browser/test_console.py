@@ -8,6 +8,8 @@ import pytest
 from django.utils import timezone
 
 from snapshots.days import note_kept
+from snapshots.drift import DriftKind
+from snapshots.drift_counts import OF_THE_SWEEP, note_drift
 from snapshots.models import Snapshot, SnapshotDay
 from tasks.engine import Engine
 from tasks.models import Op, Task, TaskDay
@@ -35,7 +37,10 @@ def a_busy_month() -> tuple[Workspace, Task]:
         make_task(workspace, status=Status.SUCCEEDED)
     dead = make_task(workspace, status=Status.DEAD, error=NO_SPACE, attempt=5)
     other = make_workspace("agent-build-12", owner="team-build")
-    make_task(other, status=Status.RUNNING)
+    frozen = make_task(other, status=Status.RUNNING)
+    since = (timezone.now() - timedelta(seconds=4)).isoformat()
+    Task.objects.filter(pk=frozen.pk).update(progress={"phase": "clone", "frozen_since": since})
+    note_drift([DriftKind.STALE_WRITER] * 2, OF_THE_SWEEP)
     make_task(other, Op.SET_CURRENT, snapshot=make_snapshot(other, entries=120, bytes=3 * 2**20))
     make_workspace("agent-old-1", state=WorkspaceState.DISABLED)
     make_workspace("agent-new-1", state=WorkspaceState.INIT_FAILED)
