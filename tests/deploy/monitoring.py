@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import psutil
 
 from tests.deploy.installation import services
 from wvs_project.stack.config import SOURCES
@@ -167,18 +165,12 @@ class Monitoring:
 
 
 def targets_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """Where an embedded stack with one executor apart shows its metrics, as its processes were told."""
-
-    def told(name: str, variable: str) -> str:
-        return psutil.Process(int(environment[f"WVS_PID_{name}"])).environ()[variable]
-
-    mount = " ".join(psutil.Process(int(environment["WVS_PID_JUICEFS"])).cmdline())
-    shown_at = re.search(r"--metrics[ =](\S+)", mount)
-    assert shown_at, mount
-    return {
-        "wvs-api": told("API", "WVS_METRICS_ADDR"),
-        "wvs-worker": told("WORKER", "WVS_METRICS_ADDR"),
-        "wvs-scheduler": told("SCHEDULER", "WVS_METRICS_ADDR"),
-        "wvs-executor": told("EXECUTOR_1", "EXECUTOR_METRICS_ADDR"),
-        "juicefs": shown_at[1],
+    """Where an embedded stack with one executor apart shows its metrics."""
+    names = {
+        "wvs-api": "API",
+        "wvs-worker": "WORKER",
+        "wvs-scheduler": "SCHEDULER",
+        "wvs-executor": "EXECUTOR_1",
+        "juicefs": "JUICEFS",
     }
+    return {job: environment[f"WVS_METRICS_URL_{name}"].removeprefix("http://") for job, name in names.items()}
