@@ -114,7 +114,11 @@ def _frozen(figures: Figures) -> Table:
 
 def _drift(figures: Figures) -> Table:
     rows = [(one.kind, number(one.count), moment(one.looked_at)) for one in figures.drift.values()]
-    more = "manage.py wvs_index names each, --fix repairs" if any(one.count for one in figures.drift.values()) else ""
+    more = (
+        "manage.py wvs_index and cleanup --dry-run name each"
+        if any(one.count for one in figures.drift.values())
+        else ""
+    )
     empty = "nobody has looked yet: the scheduler does, each WVS_SWEEP_INTERVAL"
     return Table("Drift by kind", ("kind", "found", "looked at (UTC)"), rows, more, empty)
 
