@@ -67,7 +67,7 @@ def waited(callers: Iterable[Caller], begin: float, end: float, ended: float = m
     return [sample.seconds for sample in taken if begin <= sample.began < end and sample.ended <= ended]
 
 
-def require_alive(callers: Iterable[Caller]) -> None:
+def require_alive(callers: Iterable[threading.Thread]) -> None:
     """Raises Failed when a client has given up."""
     for caller in callers:
         if not caller.is_alive():

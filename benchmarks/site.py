@@ -143,9 +143,13 @@ def own_stack(*, executors: int = 0, **environment: str) -> Iterator[Stack]:
         state=base / "state",
         executors=executors,
         environment={**asked.environment, **environment},
-        **dict.fromkeys(
-            ("db_dsn", "redis_url", "mount_path", "listen_addr", "metrics_addr", "postgres_port", "redis_port")
-        ),
+        db_dsn=None,
+        redis_url=None,
+        mount_path=None,
+        listen_addr=None,
+        metrics_addr=None,
+        postgres_port=None,
+        redis_port=None,
     )
     try:
         with stop_signals() as signals, running_stack(config, _say, signals) as up:

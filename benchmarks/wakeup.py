@@ -21,11 +21,11 @@ from typing import Final
 import django
 import psycopg
 
-from benchmarks.callers import Paced
+from benchmarks.callers import Paced, require_alive
 from benchmarks.report import print_rows
 from benchmarks.rows import Row, Spread, at_most
 from benchmarks.site import Site
-from benchmarks.stack import ROOT, Client, Failed, setting
+from benchmarks.stack import ROOT, Client, setting
 
 GOAL: Final = at_most(p50=10.0, p99=50.0)
 WARM_UP: Final = 10
@@ -77,7 +77,8 @@ def wait_for_some(loaders: Sequence[Paced], least: float) -> float:
     """Seconds that passed: at least that many, and until each has made one."""
     began = time.monotonic()
     time.sleep(least)
-    while not all(loader.made for loader in loaders) and all(loader.is_alive() for loader in loaders):
+    while not all(loader.made for loader in loaders):
+        require_alive(loaders)
         time.sleep(_PULSE)
     return time.monotonic() - began
 

@@ -35,7 +35,7 @@ class Items(APIView):
 
     def get(self, request: Request) -> Response:
         """The newest rows."""
-        return Response({"items": ItemSerializer(Item.objects.order_by("-id")[:PAGE], many=True).data})
+        return Response({"items": ItemSerializer(Item._default_manager.order_by("-id")[:PAGE], many=True).data})
 
 
 class OneItem(APIView):
@@ -43,4 +43,4 @@ class OneItem(APIView):
 
     def get(self, request: Request, pk: int) -> Response:
         """Select a row."""
-        return Response(ItemSerializer(Item.objects.get(pk=pk)).data)
+        return Response(ItemSerializer(Item._default_manager.get(pk=pk)).data)

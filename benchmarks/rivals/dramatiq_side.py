@@ -46,7 +46,7 @@ def broker_with(count: Count) -> tuple[RedisBroker, Any]:
     """As Dramatiq comes, and its one actor."""
     broker = RedisBroker(url=setting("WVS_REDIS_URL"), namespace="bench-dramatiq")  # type: ignore[no-untyped-call]
     dramatiq.set_broker(broker)
-    return broker, dramatiq.actor(count.one, actor_name="nothing", queue_name=_QUEUE, broker=broker)
+    return broker, dramatiq.actor(actor_name="nothing", queue_name=_QUEUE, broker=broker)(count.one)
 
 
 def fill(jobs: int) -> None:
