@@ -197,7 +197,7 @@ def test_a_viewer_has_nothing_to_press(seen: Seen) -> None:
         for label in ("Retry", "Cancel", "Disable", "Enable", "Detach agent", "Sweep", "Drop", "Switch to it"):
             assert not seen.buttons(label).count(), label
     token = seen.page.locator("input[name=csrfmiddlewaretoken]").first.input_value()
-    form = {"csrfmiddlewaretoken": token, "nonce": "n" * 24, "confirmed": "yes"}
+    form: dict[str, str | float | bool] = {"csrfmiddlewaretoken": token, "nonce": "n" * 24, "confirmed": "yes"}
     for of, action in ((page_of("tasks_task", dead.pk), "retry"), (workspace, "disable"), (workspace, "sweep")):
         url = of.replace("/change/", f"/{action}/")
         assert seen.page.request.get(url).status == 403, action

@@ -107,6 +107,7 @@ def test_since_when_an_agent_stands_still_is_told_as_long_as_it_does(
     before = read_clock()
     telling()(Progress("freeze", frozen=True))
     since = eventually(lambda: frozen_since(task))
+    assert since is not None
     assert before <= since <= read_clock()
 
     telling()(Progress("clone", 1, frozen=True))

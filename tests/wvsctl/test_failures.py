@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.rule("SPEC §9")
 TASK_ID = "task-01a20f01-ebee-7588-b8aa-93076927dd78"
 TASK = {"task_id": TASK_ID, "op": "snapshot_create", "status": "RUNNING"}
 ENDED = TASK | {"status": "SUCCEEDED"}
-BLOCKERS = [
+BLOCKERS: list[dict[str, object]] = [
     TASK,
     ENDED,
     {"wsid": "demo", "state": "DISABLED"},
@@ -38,7 +39,7 @@ BLOCKERS = [
 """Of every shape that the services name."""
 
 
-def refused(code: ErrorCode, *blockers: dict[str, object], message: str = "no") -> ApiError:
+def refused(code: ErrorCode, *blockers: Mapping[str, object], message: str = "no") -> ApiError:
     return ApiError(code=code.code, message=message, status=code.status, details={"blockers": list(blockers)})
 
 
