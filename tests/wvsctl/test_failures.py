@@ -22,8 +22,8 @@ from wvsctl.errors import ApiError
 pytestmark = pytest.mark.rule("SPEC §9")
 
 TASK_ID = "task-01a20f01-ebee-7588-b8aa-93076927dd78"
-TASK = {"task_id": TASK_ID, "op": "snapshot_create", "status": "RUNNING"}
-ENDED = TASK | {"status": "SUCCEEDED"}
+TASK: dict[str, object] = {"task_id": TASK_ID, "op": "snapshot_create", "status": "RUNNING"}
+ENDED: dict[str, object] = TASK | {"status": "SUCCEEDED"}
 BLOCKERS: list[dict[str, object]] = [
     TASK,
     ENDED,
