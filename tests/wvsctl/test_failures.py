@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import typer
 
 from tests.wvsctl.ports import port
 from tests.wvsctl.running import Ran, Wvsctl
-from tests.wvsctl.test_documented import NAMES
+from tests.wvsctl.test_documented import COMMANDS, NAMES
 from wvs_project.errors import ErrorCode
 from wvs_project.stack.waiting import LOOPBACK, free_port
 from wvsctl import hints
-from wvsctl.cli import app
 from wvsctl.errors import ApiError
 
 pytestmark = pytest.mark.rule("SPEC §9")
@@ -47,9 +45,7 @@ def is_a_command(hint: str) -> bool:
     """Whether wvsctl knows it, though not what becomes of it: its words, with --help behind them."""
     words = shlex.split(hint)
     name = next(name for name in sorted(NAMES, key=len, reverse=True) if hint.startswith(f"wvsctl {name}"))
-    command = typer.main.get_command(app)
-    for part in name.split():
-        command = command.commands[part]  # type: ignore[attr-defined]
+    command = dict(COMMANDS)[name]
     options = {option for parameter in command.params for option in parameter.opts} | {"--help", "--api-url"}
     return words[0] == "wvsctl" and {word for word in words if word.startswith("--")} <= options
 
