@@ -92,7 +92,8 @@ SESSION = {
 }
 DATABASES = {
     "default": {
-        "ENGINE": "django.db.backends.postgresql",
+        # Counts and times statements for /metrics; about a microsecond each.
+        "ENGINE": "django_prometheus.db.backends.postgresql",
         "HOST": _DSN.pop("host", ""),
         "PORT": _DSN.pop("port", ""),
         "NAME": _DSN.pop("dbname", "wvs"),

@@ -100,6 +100,11 @@ def test_what_was_done_is_what_is_counted(scraped: Scraped, sample: str, labels:
     assert scraped.total(sample, **labels) == value
 
 
+def test_statements_of_postgresql_are_counted_and_timed(scraped: Scraped) -> None:
+    assert scraped.total("django_db_execute_total") > 0
+    assert scraped.total("django_db_query_duration_seconds_count") > 0
+
+
 def test_no_label_of_any_process_carries_an_id(scraped: Scraped) -> None:
     samples = [s for metrics in scraped.families.values() for metric in metrics for s in metric.samples]
     assert len(samples) > 300
