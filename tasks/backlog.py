@@ -18,19 +18,22 @@ COUNTED_TO: Final = 10_000
 """A count may go so far: the cost of a scrape does not follow the queue."""
 DEAD_DAYS: Final = 7
 
-# One statement: the two counts of waiting tasks, their oldest, and the DEAD ones each from an index of their own
-# (tasks_list_pending, tasks_list_failed, tasks_dead_by_end). PENDING tasks are due from the start.
+# One statement, and each of its questions walks an index of its own (tasks_list_pending, tasks_list_failed,
+# tasks_dead_by_end): in the index's order, lest PostgreSQL take a status for common and look through the whole table.
+# PENDING tasks are due from the start.
 _QUEUE: Final = f"""
 SELECT
-    (SELECT count(*) FROM (SELECT FROM tasks WHERE status = 'PENDING' LIMIT {COUNTED_TO}) pending)
+    (SELECT count(*) FROM (SELECT FROM tasks WHERE status = 'PENDING'
+                           ORDER BY created_at, task_id LIMIT {COUNTED_TO}) pending)
   + (SELECT count(*) FROM (SELECT FROM tasks WHERE status = 'FAILED' AND next_run_at <= clock_timestamp()
-                           LIMIT {COUNTED_TO}) failed),
+                           ORDER BY created_at, task_id LIMIT {COUNTED_TO}) failed),
     COALESCE(EXTRACT(EPOCH FROM clock_timestamp() - LEAST(
         (SELECT created_at FROM tasks WHERE status = 'PENDING' ORDER BY created_at, task_id LIMIT 1),
         (SELECT created_at FROM tasks WHERE status = 'FAILED' ORDER BY created_at, task_id LIMIT 1)
     ))::float8, 0),
     (SELECT count(*) FROM (SELECT FROM tasks WHERE status = 'DEAD'
-                           AND ended_at >= clock_timestamp() - interval '{DEAD_DAYS} days' LIMIT {COUNTED_TO}) dead)
+                           AND ended_at >= now() - interval '{DEAD_DAYS} days'
+                           ORDER BY ended_at DESC LIMIT {COUNTED_TO}) dead)
 """  # noqa: S608 — our own constants
 
 _FAMILIES: Final = {
