@@ -37,7 +37,7 @@ class Scene:
     collector: Collector
     free: Path
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, **headers: str) -> dict[str, Any]:
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, /, **headers: str) -> dict[str, Any]:
         """Answers with the body."""
         answer = httpx.request(
             method,
