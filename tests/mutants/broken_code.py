@@ -49,7 +49,7 @@ def look_before_the_release(monkeypatch: pytest.MonkeyPatch) -> None:
             if guard is None:
                 return
             try:
-                self._run_head(wsid, guard, (0, 0))
+                self._run_head(wsid, guard, 0.0, (0, 0))
                 due = Task.objects.has_due_head(wsid)
             finally:
                 self._guards.release(guard)
