@@ -30,7 +30,7 @@ _ITEM: Final = json.dumps({"name": "an item", "message": "a message", "params": 
 
 def rows(site: Site) -> Iterator[Row]:
     """POST, GET and list, with each number of clients."""
-    clients = site.size((1, 8, 32), (1, 2))
+    clients = site.size((1, 8, 32), (2,))
     requests, rounds = site.size(960, 8), site.size(4, 1)
     api = site.client()
     wsids = [api.workspace() for _ in range(max(clients))]

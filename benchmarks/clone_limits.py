@@ -60,17 +60,17 @@ def rows(site: Site) -> Iterator[Row]:
         for name, settings in site.size(_SETTINGS, dict([*_SETTINGS.items()][:1])).items():
             base = site.stack.layout.state / f"clone-{uuid.uuid4().hex[:8]}"
             places[name] = Place.on(stack.enter_context(own_volume(base, settings)).path, entries)
-        yield from _by_threads(places[_SITES], entries, runs)
+        yield from _by_threads(places[_SITES], site.size(_THREADS, (1, _DEFAULT)), entries, runs)
         yield from _by_settings(places, entries, runs)
 
 
-def _by_threads(place: Place, entries: int, runs: int) -> Iterator[Row]:
-    seconds: dict[int, list[float]] = {threads: [] for threads in _THREADS}
+def _by_threads(place: Place, counts: Sequence[int], entries: int, runs: int) -> Iterator[Row]:
+    seconds: dict[int, list[float]] = {threads: [] for threads in counts}
     place.clone(_DEFAULT)
     for _ in range(runs):
-        for threads in _THREADS:
+        for threads in counts:
             seconds[threads].append(place.clone(threads))
-    for threads in _THREADS:
+    for threads in counts:
         yield _row(f"clone of {entries:,} entries, {threads} threads", seconds[threads], "8 threads", seconds[_DEFAULT])
 
 

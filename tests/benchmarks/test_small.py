@@ -33,9 +33,7 @@ ROWS = {
         "snapshot, 10 entries, 10% changed",
         "set_current, 10 entries",
     ],
-    "api": [
-        f"{what}, {who}" for who in ("1 client", "2 clients") for what in ("POST snapshot", "GET task", "list tasks")
-    ],
+    "api": [f"{what}, 2 clients" for what in ("POST snapshot", "GET task", "list tasks")],
     "waiters": ["POST snapshot while 2 clients wait"],
     "throughput": ["no-op tasks, 2 workspaces"] * 3,
     "many": ["6 snapshots of 10 entries over 3 workspaces"],
@@ -44,7 +42,7 @@ ROWS = {
     "idle": ["idle: SQL statements", "idle: Valkey commands, one worker", "idle: CPU of all processes"],
     "drop": ["drop of 40 entries, POST → SUCCEEDED", "GET task while 40 entries are dropped"],
     "clone_limits": [
-        *[f"clone of 30 entries, {threads} threads" for threads in (1, 2, 4, 8, 16)],
+        *[f"clone of 30 entries, {threads} threads" for threads in (1, 8)],
         "clone of 30 entries, an instance of its own",
     ],
 }
