@@ -19,6 +19,7 @@ from benchmarks.report import TABLE_NAME, Measured, Report
 from benchmarks.site import Site, own_site
 from benchmarks.stack import ROOT
 from observation.logs import configure_logging
+from wvs_project.stack.stopping import StopAsked
 
 
 class Run:
@@ -96,7 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no benchmark is called {', '.join(unknown)}: see --list")
     configure_logging("warning", "auto")  # of the executor that runs in this process
     chosen = [BENCHMARKS[name] for name in options.names or BENCHMARKS]
-    is_good = Run(options.out, small=options.small).all(chosen)
+    try:
+        is_good = Run(options.out, small=options.small).all(chosen)
+    except StopAsked:
+        return 130  # what was measured by then is written
     print((options.out / TABLE_NAME).read_text())
     return 0 if is_good else 1
 

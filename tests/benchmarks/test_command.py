@@ -15,6 +15,7 @@ from benchmarks.catalog import Benchmark
 from benchmarks.report import JSON_NAME
 from benchmarks.rows import Row, Spread, at_most
 from benchmarks.site import Site
+from wvs_project.stack.stopping import StopAsked
 
 ONE = Spread.of([1.0])
 
@@ -95,3 +96,16 @@ def test_small_ones_share_a_site_unless_they_need_executors_of_their_own(
     listed(monkeypatch, *others, apart)
     assert command.main(["--small", "--out", str(tmp_path)]) == 0
     assert asked == [{"small": True}, {"small": True, "executors": 2}]
+
+
+def test_a_stop_that_is_asked_for_keeps_what_was_measured(
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stopped(site: Site) -> Iterator[Row]:
+        yield Row("before", "s", ONE)
+        raise StopAsked("SIGINT")
+
+    listed(monkeypatch, Benchmark("long", "takes its time", stopped))
+    assert command.main(["--out", str(tmp_path)]) == 130
+    (kept,) = json.loads((tmp_path / JSON_NAME).read_text())["benchmarks"]
+    assert [row["what"] for row in kept["rows"]] == ["before"]
