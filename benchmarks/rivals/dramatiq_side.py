@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import Any, Final
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
+from benchmarks.rivals.asked import do
 from benchmarks.stack import setting
 
 _QUEUE: Final = "nothing"
@@ -69,18 +69,5 @@ def work(threads: int, jobs: int) -> None:
     print(json.dumps({"jobs": jobs, "seconds": count.ended - count.began}))
 
 
-def main() -> int:
-    """Do what is asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("fill", "work"))
-    parser.add_argument("numbers", type=int, nargs="+")
-    options = parser.parse_args()
-    if options.what == "fill":
-        fill(*options.numbers)
-    else:
-        work(*options.numbers)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(do(__doc__, fill=fill, work=work))

@@ -6,7 +6,6 @@ seconds from the first one's start to the last one's end, as the database has th
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import sys
@@ -16,6 +15,7 @@ import procrastinate
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from benchmarks.rivals.asked import do
 from benchmarks.stack import setting
 
 _SCHEMA: Final = "procrastinate"
@@ -79,18 +79,5 @@ def work(threads: int, jobs: int) -> None:
     print(json.dumps({"jobs": row[0], "seconds": row[1]}))
 
 
-def main() -> int:
-    """Do what is asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("fill", "work"))
-    parser.add_argument("numbers", type=int, nargs="+")
-    options = parser.parse_args()
-    if options.what == "fill":
-        fill(*options.numbers)
-    else:
-        work(*options.numbers)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(do(__doc__, fill=fill, work=work))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.wvsctl.ports import answering
 from tests.wvsctl.running import Wvsctl
 from wvs_project.stack.waiting import LOOPBACK, free_port
 
@@ -39,32 +38,14 @@ def answer(query: str) -> tuple[int, str]:
     return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
 
 
-@contextmanager
-def prometheus(answers: Callable[[str], tuple[int, str]] = answer) -> Iterator[str]:
+def prometheus(answers: Callable[[str], tuple[int, str]] = answer) -> AbstractContextManager[str]:
     """The address of a server that answers queries as Prometheus does, and nothing else."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = urlsplit(self.path)
-            status, text = answers(parse_qs(asked.query)["query"][0]) if asked.path == "/api/v1/query" else (404, "")
-            body = text.encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def get(path: str) -> tuple[int, str]:
+        asked = urlsplit(path)
+        return answers(parse_qs(asked.query)["query"][0]) if asked.path == "/api/v1/query" else (404, "")
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://{LOOPBACK}:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return answering(get)
 
 
 def test_summary_is_of_what_all_processes_did_within_the_hour() -> None:
