@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.waiting import LIMIT
+import psutil
+
+from tests.waiting import LIMIT, eventually
 from wvs_agent.ready import readable
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,7 +38,9 @@ class AtTerminal:
         os.write(self._terminal, text.encode())
 
     def interrupt(self) -> None:
-        """What Ctrl-C does."""
+        """What Ctrl-C does to who waits for something: a signal right before read() is heard only after the next key."""
+        process = psutil.Process(self.process.pid)
+        eventually(lambda: process.status() == psutil.STATUS_SLEEPING, "it waits")
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
