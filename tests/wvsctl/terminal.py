@@ -38,7 +38,7 @@ class AtTerminal:
         os.write(self._terminal, text.encode())
 
     def interrupt(self) -> None:
-        """What Ctrl-C does to who waits for something: a signal right before read() is heard only after the next key."""
+        """What Ctrl-C does to who waits for something; a signal right before read() is heard after the next key."""
         process = psutil.Process(self.process.pid)
         eventually(lambda: process.status() == psutil.STATUS_SLEEPING, "it waits")
         self.process.send_signal(signal.SIGINT)
