@@ -50,6 +50,9 @@ def test_a_dead_mount_is_detached_and_mounted_again(juicefs_volume: JuiceFSVolum
     dead.start()
     assert dead.pid is not None
     (dead.path / "kept").write_text("x")
+    # Its watcher first: while it asks its own mount something it cannot end, and nor can anybody who asks.
+    os.kill(dead.pid, signal.SIGKILL)
+    wait_until(dead.has_exited, limit=20, what="the watcher's end")
     os.killpg(dead.pid, signal.SIGKILL)
     wait_until(lambda: is_dead(dead.path), limit=20, what="a dead mount")
     assert not os.path.ismount(dead.path)
