@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 COUNTED_TO: Final = 10_000
 """A count may go so far: the cost of a scrape does not follow the queue."""
 DEAD_DAYS: Final = 7
+"""What died longer ago is history: neither the metric nor the dashboard counts it."""
 
 # One statement, and each of its questions walks an index of its own (tasks_list_pending, tasks_list_failed,
 # tasks_dead_by_end): in the index's order, lest PostgreSQL take a status for common and look through the whole table.

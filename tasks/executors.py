@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from executor.client import open_remote_executor, parse_addrs
+from executor.client import RemoteExecutor, open_remote_executor, parse_addrs
 from executor.contract import Executor
-from executor.local import ExecutorConfigError, open_local_executor
+from executor.local import ExecutorConfigError, LocalExecutor, open_local_executor
 from executor.upkeep import Upkeep
 from wvs_project.config import ConfigError
 
@@ -20,14 +20,18 @@ def connect_executor(addrs: Sequence[str]) -> Executor:
     Raises ConfigError and ExecutorConfigError. A service that does not answer is no error here: its workspaces wait.
     With `local` this process holds the rights of both planes and says so at start.
     """
-    require_addrs(addrs)
-    return open_local_executor(counted=True) if list(addrs) == [LOCAL] else open_remote_executor(addrs)
+    return _connect(addrs, counted=True)
 
 
 def connect_upkeep(addrs: Sequence[str]) -> Upkeep:
     """The same execution plane as the sweeper sees it. Raises as `connect_executor` does."""
+    return _connect(addrs, counted=False)
+
+
+def _connect(addrs: Sequence[str], *, counted: bool) -> LocalExecutor | RemoteExecutor:
+    """`counted`: what one in this process does is among the process's metrics; a service shows its own."""
     require_addrs(addrs)
-    return open_local_executor() if list(addrs) == [LOCAL] else open_remote_executor(addrs)
+    return open_local_executor(counted=counted) if list(addrs) == [LOCAL] else open_remote_executor(addrs)
 
 
 def require_addrs(addrs: Sequence[str]) -> None:

@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from snapshots.console.charts import charts
-from snapshots.console.figures import COUNTED_TO, DEAD_DAYS, Figures, read_figures
+from snapshots.console.figures import COUNTED_TO, Figures, read_figures
+from tasks.backlog import DEAD_DAYS
 from tasks.console.shown import NOTHING, Table, list_link, moment, status_badge, task_link, workspace_link
 from tasks.models import Task
 from tasks.states import FINISHED, LIVE, Status

@@ -12,6 +12,7 @@ from django.db.models import Count, QuerySet
 from snapshots.days import Kept, kept_now, kept_since
 from snapshots.drift_counts import drift_by_kind
 from snapshots.models import DriftCount, Snapshot, SnapshotDay
+from tasks.backlog import DEAD_DAYS
 from tasks.days import DayCount, counts_since, recent_counts, totals_by_status
 from tasks.models import Task
 from tasks.states import FINISHED, LIVE, Status
@@ -20,7 +21,6 @@ from workspaces.states import WorkspaceState
 from wvs_project.db import read_clock
 
 DAYS_SHOWN: Final = 30
-DEAD_DAYS: Final = 7
 ROWS_SHOWN: Final = 10
 COUNTED_TO: Final = 1000
 """What there may be any number of is counted so far and no further."""
